@@ -1,0 +1,1 @@
+"""Every stage -> measured numbers, with peers beside them."""

@@ -1,0 +1,1 @@
+"""Catalogue row -> posters in shards."""
