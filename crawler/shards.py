@@ -46,6 +46,8 @@ SIDECAR_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 """Columns of the sidecar. ``offset_bytes`` is where the poster's own bytes begin in the tar."""
 
+SHARD_FOLDER: Final = "shards"
+"""Folder of an archive that holds its shards."""
 TAR_SUFFIX: Final = ".tar"
 SIDECAR_SUFFIX: Final = ".parquet"
 
@@ -118,6 +120,24 @@ def read_sidecar(folder: Path, name: str) -> pl.DataFrame:
         msg = f"shard sidecar {path}: lacks {', '.join(missing)}; expected the columns of a crawl's sidecar"
         raise UnusableInput(msg)
     return rows.select(*SIDECAR_SCHEMA)
+
+
+def read_index(archive: Path) -> pl.DataFrame:
+    """Read the index of a whole archive.
+
+    Returns:
+        One row per requested poster, with the columns of ``SIDECAR_SCHEMA`` and ``shard``, the shard's name, in shard
+        order and then ``movie_id`` order.
+
+    Raises:
+        UnusableInput: ``archive`` holds no committed shard, or one that cannot be read.
+    """
+    folder = archive / SHARD_FOLDER
+    names = committed_shards(folder)
+    if not names:
+        msg = f"archive {archive}: no committed shard in {folder}; expected a folder written by `keyart crawl`"
+        raise UnusableInput(msg)
+    return pl.concat([read_sidecar(folder, name).with_columns(shard=pl.lit(name)) for name in names])
 
 
 class ShardReader:
