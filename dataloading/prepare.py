@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LIMIT_SIDE: Final = 8192
 """Longest side of a poster that is decoded, in pixels: 65 times the pixels of a w780 poster."""
 
+ALIGNMENT_BYTES: Final = 64
+"""A cache line, and the widest vector."""
+
 IMPLEMENTATIONS: Final = {
     "reference": ("dataloading.reference", "ReferencePreparer"),
     "native": ("dataloading.native", "NativePreparer"),
@@ -98,6 +101,17 @@ def default_implementation() -> str:
     return "dali" if Path("/dev/nvidia0").exists() and find_spec("nvidia.dali") else "native"
 
 
+def empty_batch(count: int, size: int) -> NDArray[np.float32]:
+    """Make memory for a batch, aligned as vector stores want it; to be used again and again as ``out``.
+
+    Returns:
+        float32 ``[count, 3, size, size]``, its values undefined.
+    """
+    memory = np.empty(3 * count * size * size + ALIGNMENT_BYTES // 4, np.float32)
+    start = -memory.ctypes.data % ALIGNMENT_BYTES // 4
+    return memory[start : start + 3 * count * size * size].reshape(count, 3, size, size)
+
+
 def batch_memory(
     spec: Preprocess, bodies: Sequence[bytes], draws: Sequence[Draw] | None, out: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
@@ -111,7 +125,7 @@ def batch_memory(
         raise UnusableInput(msg)
     shape = (len(bodies), 3, spec.size, spec.size)
     if out is None:
-        return np.empty(shape, np.float32)
+        return empty_batch(len(bodies), spec.size)
     if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
         msg = f"prepare: out is {out.dtype} {out.shape}; expected float32 {shape}, contiguous"
         raise UnusableInput(msg)
