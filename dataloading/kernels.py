@@ -1,4 +1,4 @@
-"""Decoded poster -> one image of the batch, compiled: cut, pad, resize, keep the centre, mirror and normalise in one go.
+"""Decoded poster -> one image of the batch, compiled: cut, pad, resize, mirror and normalise in one go.
 
 Sixteen (``LANES``) rows of the output are made at a time, from the pixels that they need to their place in the batch,
 without leaving the first-level cache:
@@ -151,13 +151,32 @@ def resample(
                 _across(turned, at, weights_x, (x + j) * taps_x, count_x[x + j], tile, tile_at + j * LANES)
             for c in range(3):
                 at, to = tile_at + c * LANES * LANES, (c * height + y) * width + x
+                factor, addend = load(scale, c * LANES), load(bias, c * width + x)
                 if streamed:
-                    factor, addend = load(scale, c * LANES), load(bias, c * width + x)
                     transpose_streamed(tile, at, LANES, out, to, width, factor, addend)
                 else:
-                    factor, addend = load(scale, c * LANES), load(bias, c * width + x)
                     transpose_scaled(tile, at, LANES, out, to, width, factor, addend)
     fence()
+
+
+@njit(nogil=True, cache=True)
+def to_bytes(levels: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+    """Round ``[3, h, w]`` levels of 0 to 255 into ``out``, of that shape and any strides."""
+    for c in range(levels.shape[0]):
+        for y in range(levels.shape[1]):
+            for x in range(levels.shape[2]):
+                out[c, y, x] = np.uint8(levels[c, y, x] + np.float32(0.5))
+
+
+@njit(nogil=True, cache=True)
+def to_bfloat16(values: NDArray[np.float32], out: NDArray[np.uint16]) -> None:
+    """Round ``[3, h, w]`` values to the nearest bfloat16, as its bits, into ``out``, of that shape and any strides."""
+    for c in range(values.shape[0]):
+        for y in range(values.shape[1]):
+            bits = values[c, y].view(np.uint32)
+            for x in range(values.shape[2]):
+                odd = (bits[x] >> np.uint32(16)) & np.uint32(1)
+                out[c, y, x] = (bits[x] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
 
 
 @njit(nogil=True, cache=True)

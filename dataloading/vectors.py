@@ -1,26 +1,44 @@
 """Vectors of float32 for Numba kernels: loads, sums, transposes and stores that are sure to become vector instructions.
 
-LLVM turns a plain loop into vector code only where it sees no way around; resizing has gathers, short loops and transposes
-in it, and stayed scalar. These few operations are written in LLVM's own vector types instead, which every processor has
-instructions for: 16 lanes fill a register with AVX-512, elsewhere 8 lanes fill one of AVX or two of SSE and NEON.
+LLVM turns a plain loop into vector code only where it sees that it may; resizing, with its gathers, short loops and
+transposes, stayed scalar. These few operations are written in LLVM's own vector types instead, which it translates for
+every processor: 16 lanes fill a register of AVX-512, elsewhere 8 lanes fill one of AVX or two of SSE and NEON.
 
 Indices are in elements from an array's first, whatever its shape; nothing is checked, so what is read must be there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, models, register_model
+from numba.core import config
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, register_model
 
-LANES: Final = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FEATURES: Final = getattr(config, "CPU_FEATURES", None) or llvm.get_host_cpu_features().flatten()
+
+LANES: Final = 16 if "+avx512f" in _FEATURES else 8
 """Numbers in a vector; a power of 2."""
 LINE_BYTES: Final = 4 * LANES
 """What the address of a vector must be a multiple of for ``stream``."""
+
+
+class _Operation(Protocol):
+    """What a kernel calls: an intrinsic without its first parameter, which is Numba's own."""
+
+    def __call__(self, *operands: Any) -> Any: ...
+
+
+def intrinsic(build: Callable[..., Any]) -> _Operation:
+    """Register an operation by what builds its code."""
+    return numba_intrinsic(build)
+
 
 _FLOAT: Final = ir.FloatType()
 _VECTOR: Final = ir.VectorType(_FLOAT, LANES)
@@ -98,7 +116,7 @@ def fused(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
 
 
 @intrinsic
-def store(_typing: Any, array: Any, _at: Any, _vector_: Any) -> Any:
+def store(_typing: Any, array: Any, _at: Any, _value: Any) -> Any:
     """Write a vector into a float32 array."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -183,7 +201,7 @@ def _transposed(context: Any, builder: Any, signature: Any, arguments: Any) -> l
     return list(zip(vectors, addresses(3, to, to_step), strict=True))
 
 
-def _address(context: Any, builder: Any, signature: Any, arguments: Any, argument: int, at: Any) -> Any:  # noqa: PLR0913, PLR0917
+def _address(context: Any, builder: Any, signature: Any, arguments: Any, argument: int, at: Any) -> Any:
     """Where element ``at`` of the array that was given as ``argument`` lies."""
     array = context.make_array(signature.args[argument])(context, builder, arguments[argument])
     return builder.gep(array.data, [at])
