@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -19,7 +20,7 @@ import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, TaskUnschedulableError, WorkerCrashedError
 
 from crawler.archive import Manifest, opened_for_crawl
-from crawler.crawl import CrawlOptions, crawl_shard
+from crawler.crawl import CrawlOptions, ShardCrawler
 from crawler.errors import WorkFailed
 from crawler.frontier import check_image_base, digest, plans, remaining, select
 from crawler.progress import Advance, silent
@@ -153,7 +154,7 @@ def _run(todo: deque[ShardPlan], folder: Path, options: CrawlOptions, advance: A
     with connected(workers):
         # A worker mostly waits for the network, so `workers` of them share whatever CPUs this Ray has.
         share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / workers)
-        task = ray.remote(crawl_shard).options(num_cpus=share, max_retries=0)
+        task = ray.remote(_crawl_shard).options(num_cpus=share, max_retries=0)
         while todo or in_flight:
             while todo and len(in_flight) < workers:
                 plan = todo.popleft()
@@ -183,6 +184,17 @@ def _run(todo: deque[ShardPlan], folder: Path, options: CrawlOptions, advance: A
         )
         raise WorkFailed(msg)
     return receipts
+
+
+def _crawl_shard(plan: ShardPlan, folder: Path, options: CrawlOptions) -> ShardReceipt:
+    """Run in a worker process."""
+    return _shard_crawler(options).crawl(plan, folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _shard_crawler(options: CrawlOptions) -> ShardCrawler:
+    """Keep the loop and its connections open from one shard of a crawl to the next."""
+    return ShardCrawler(options).__enter__()
 
 
 def _check_receipt(receipt: ShardReceipt, plan: ShardPlan) -> None:
