@@ -1,6 +1,6 @@
 """The loop under Ray Train: as many processes as there are workers, restarted when one dies. Only file with ray.
 
-A training that fails with an error of its own (bad input, a full disk, a loss that is not a number) ends with that error.
+A training that fails with an error of its own (bad input, a full disk, a loss that is no number) ends with that error.
 A worker that dies ends its group; a new group goes on from the last checkpoint.
 """
 
@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,8 +31,9 @@ from crawler.cluster import connected
 from crawler.errors import KeyartError, UnusableInput, WorkFailed
 from crawler.progress import silent
 from dataloading.dataset import Dataset
-from training import models
+from training import models, precision
 from training.loop import Trainer
+from training.outcome import TrainReport, read_report
 from training.ranks import Ranks
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_same, new_manifest, read_manifest, write_json
@@ -52,49 +53,6 @@ POLL_S: Final = 0.3
 """How often the driver looks at where the workers stand."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainReport:
-    """What a finished training found."""
-
-    run: str
-    task: str
-    architecture: str
-    initial_weights: str
-    epochs: int
-    """That were run, over all calls."""
-    best_epoch: int
-    workers: int
-    images_per_s: float
-    """Posters per second while training, in the last epoch."""
-    n: int
-    """Posters of the test split."""
-    top1: float
-    """On test, of the best checkpoint; as are ``top3`` and ``loss``."""
-    top3: float
-    loss: float
-    majority: float
-    """What the most frequent label reaches on test."""
-    restarts: int
-    """Times that a worker died and training went on."""
-    seconds: float
-    """Of this call; near 0 where the run was finished before."""
-
-    def __str__(self) -> str:
-        gain = 100 * (self.top1 - self.majority)
-        start = (
-            "from scratch (random weights)" if self.initial_weights == models.RANDOM else f"from {self.initial_weights}"
-        )
-        died = f", {self.restarts} restart(s) after a worker died" if self.restarts else ""
-        return (
-            f"trained {self.architecture} on {self.task} {start}: {self.epochs} epochs in {self.seconds:.0f} s "
-            f"with {self.workers} worker(s), {self.images_per_s:.0f} posters/s{died}\n"
-            f"test split, {self.n} posters, checkpoint of epoch {self.best_epoch}: top-1 {self.top1:.1%}, "
-            f"top-3 {self.top3:.1%}, loss {self.loss:.3f}\n"
-            f"the most frequent label alone reaches {self.majority:.1%}: {gain:+.1f} points\n"
-            f"written to {self.run}"
-        )
-
-
 def train(
     recipe: Recipe, dataset: Dataset | Path, run: Path, workers: int = 1, advance: Advance = silent
 ) -> TrainReport:
@@ -104,7 +62,7 @@ def train(
         recipe: Every choice of the run.
         dataset: A dataset or its folder.
         run: Folder for checkpoints and results; reachable by all workers.
-        workers: Processes that share each batch, one GPU each where there are GPUs; 0 trains in this process without Ray.
+        workers: Processes that share each batch, one GPU each where there are GPUs; 0 trains in this process.
         advance: Receives posters seen.
 
     Raises:
@@ -119,7 +77,7 @@ def train(
     if manifest is not None:
         check_same(folder, manifest, recipe, dataset.digest)
         if manifest["status"] == "finished":
-            return _report(folder, manifest, time.perf_counter() - started)
+            return read_report(folder, manifest, time.perf_counter() - started)
     _check(recipe, dataset, workers)
     with _resources(workers) as share:
         manifest = manifest or new_manifest(
@@ -135,14 +93,14 @@ def train(
             outcome = _work(plan) if workers == 0 else _restarted(plan, workers, share, folder, manifest)
     manifest |= {"status": "finished", "finished_at": _now(), "workers": max(1, workers), **outcome}
     write_json(folder.manifest, manifest)
-    return _report(folder, manifest, time.perf_counter() - started)
+    return read_report(folder, manifest, time.perf_counter() - started)
 
 
 def _work(plan: dict[str, Any]) -> dict[str, Any]:
     """One worker's whole life: train, evaluate, and say for the manifest what was used."""
     folder = RunFolder(Path(plan["run"]))
     ranks = Ranks.current()
-    threads = int(plan.get("threads") or len(os.sched_getaffinity(0)))
+    threads = int(plan.get("threads") or torch.get_num_threads())
     torch.set_num_threads(threads)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     with folder.locked() if ranks.leads else _nothing():
@@ -249,6 +207,10 @@ def _check(recipe: Recipe, dataset: Dataset, workers: int) -> None:
         if dataset.rows(split).is_empty():
             msg = f"dataset {dataset.folder}: no poster in its {split} split; build it again from more posters"
             raise UnusableInput(msg)
+    if workers < 0:
+        msg = f"--workers {workers}: expected 0 (this process) or more"
+        raise UnusableInput(msg)
+    precision.choose(recipe.precision, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if recipe.batch_size % max(1, workers):
         msg = f"batch_size {recipe.batch_size}: expected a multiple of the {workers} workers; --set batch_size=..."
         raise UnusableInput(msg)
@@ -262,9 +224,6 @@ def _resources(workers: int) -> Generator[dict[str, float]]:
     if workers == 0:
         yield {}
         return
-    if workers < 0:
-        msg = f"--workers {workers}: expected 0 (this process) or more"
-        raise UnusableInput(msg)
     with connected():
         total = ray.cluster_resources()
         cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
@@ -330,29 +289,6 @@ def _with_absolute_weights(recipe: Recipe) -> Recipe:
     if not weights or weights.startswith(models.TIMM_PREFIX):
         return recipe
     return replace(recipe, model=replace(recipe.model, weights=str(Path(weights).expanduser().absolute())))
-
-
-def _report(folder: RunFolder, manifest: dict[str, Any], seconds: float) -> TrainReport:
-    evaluation = json.loads(folder.evaluation.read_text())["test"]
-    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-    card = json.loads((folder.best / "card.json").read_text())
-    return TrainReport(
-        run=str(folder.path),
-        task=manifest["task"],
-        architecture=manifest["recipe"]["model"]["architecture"],
-        initial_weights=manifest["initial_weights"],
-        epochs=len(lines),
-        best_epoch=card["metrics"]["best_epoch"],
-        workers=manifest["workers"],
-        images_per_s=lines[-1]["images_per_s"],
-        n=evaluation["n"],
-        top1=evaluation["top1"],
-        top3=evaluation["top3"],
-        loss=evaluation["loss"],
-        majority=evaluation["majority"],
-        restarts=max(0, len(manifest["attempts"]) - 1),
-        seconds=seconds,
-    )
 
 
 def _now() -> str:

@@ -1,69 +1,45 @@
 """Recipe and dataset -> a trained network in a RUN folder: plain torch, one process of possibly many.
 
-All that training needs to go on is in the last checkpoint: weights, optimiser, loss scaler, running average, figures and
-the loader's place in the epoch. Chance is a pure function of (seed, step, rank), so there is no random state to keep.
+All that training needs to go on is in the last checkpoint: weights, optimiser, loss scaler, running average, figures
+and the loader's place in the epoch. Chance is a pure function of (seed, step, rank): there is no random state to keep.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import resource
 import time
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from safetensors import SafetensorError
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crawler.errors import UnusableInput, WorkFailed
 from dataloading.loader import PosterLoader
 from training import evaluation, models, precision
-from training.checkpoint import Card, load_state, load_weights, save_checkpoint
+from training.checkpoint import load_weights, save_checkpoint
 from training.objective import draw_mixture, loss_of
 from training.optimizer import learning_rate_at, make_optimizer
-from training.recipe import SelectBy
-from training.run_folder import versions, write_json, write_text
+from training.run_folder import write_json, write_text
+from training.saving import Learner, Position, Saver, best_epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch import nn
 
     from dataloading.dataset import Dataset
     from dataloading.loader import PosterBatch
-    from training.metrics import Scores
     from training.ranks import Ranks
     from training.recipe import Recipe
     from training.run_folder import RunFolder
 
-log = logging.getLogger(__name__)
-
 CHECK_EVERY_STEPS: Final = 10
 """How often the ranks compare their losses, so that a loss that is not a number stops all of them together."""
 PROGRESS_EVERY_S: Final = 0.5
-
-
-@dataclass(slots=True, kw_only=True)
-class Position:
-    """Where a training stands; what is kept in the last checkpoint beside tensors."""
-
-    epoch: int = 0
-    """Epochs finished."""
-    samples_done: int = 0
-    """Posters of the epoch under way that were seen, over all ranks."""
-    step: int = 0
-    """Steps finished, over all epochs."""
-    seen: int = 0
-    """Of these, posters that could be decoded."""
-    loss_sum: float = 0.0
-    """Of the posters seen, over all ranks."""
-    history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    """One line of metrics an epoch."""
 
 
 class Trainer:
@@ -87,18 +63,16 @@ class Trainer:
         network = models.build(recipe.model.architecture, len(dataset.vocabulary), **recipe.model.options())
         self.loaded = models.load_trunk(network, recipe.model.architecture, recipe.model.weights)
         memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.network = network.to(device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+        self.network = network = network.to(device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+        self.optimizer, self.scaler = make_optimizer(network, recipe.optimizer), self.numerics.scaler()
         self.average = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
+            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
             if recipe.ema_decay
             else None
         )
-        self.optimizer = make_optimizer(self.network, recipe.optimizer)
-        self.scaler = self.numerics.scaler()
-        self.position = Position()
-        self.resumed_at: dict[str, int] | None = None
-        if (state := load_state(run.last)) is not None:
-            self._restore(state)
+        self.learner = Learner(network=network, optimizer=self.optimizer, scaler=self.scaler, average=self.average)
+        self.saver = Saver(recipe=recipe, dataset=dataset, run=run, ranks=ranks, origin=self.loaded.origin)
+        self.position = self.saver.restore(self.learner) or Position()
         self.model = self._distributed()
         self.loader = self._loader("train")
         self.steps_per_epoch = len(self.loader)
@@ -113,7 +87,7 @@ class Trainer:
             started = time.perf_counter()
             posters_per_s, data_wait = self._epoch()
             train_loss = self.position.loss_sum / max(1, self.position.seen)
-            outputs = self._outputs(self._kept(), "validation")
+            outputs = self._outputs(self.learner.kept, "validation")
             scores = outputs.scores()
             line = {
                 "epoch": self.position.epoch + 1,
@@ -130,9 +104,10 @@ class Trainer:
             }
             history = [*self.position.history, line]
             self.position = Position(epoch=self.position.epoch + 1, step=self.position.step, history=history)
-            if self._best_epoch() == line["epoch"]:
-                self._save_best(scores)
-            self._save_last()
+            if best_epoch(self.recipe, history) == line["epoch"]:
+                figures = {"loss": scores.loss, "top1": scores.top1, "top3": scores.top3, "n": scores.n}
+                self.saver.save_best(self.learner.kept, {"best_epoch": line["epoch"], "validation": figures})
+            self.saver.save_last(self.learner, self.position)
 
     def finish(self) -> dict[str, Any]:
         """Evaluate the best checkpoint on validation and, this once, on test; write what was found.
@@ -157,9 +132,10 @@ class Trainer:
                 split: {key: scores[key] for key in ("loss", "top1", "top3", "n", "majority")}
                 for split, scores in report.items()
             }
-            save_checkpoint(self.run.best, weights, self._card({"best_epoch": self._best_epoch(), **brief}))
+            best = best_epoch(self.recipe, self.position.history)
+            save_checkpoint(self.run.best, weights, self.saver.card({"best_epoch": best, **brief}))
 
-        self._write_together(write)
+        self.saver.together(write)
         return report
 
     def _epoch(self) -> tuple[float, float]:
@@ -181,7 +157,7 @@ class Trainer:
                 self._settle(losses, unchecked)
                 unchecked = 0
             if due:
-                self._save_last()
+                self.saver.save_last(self.learner, self.position)
             elapsed = time.perf_counter() - started
             if self.ranks.leads and elapsed - shown > PROGRESS_EVERY_S:
                 shown = elapsed
@@ -227,7 +203,7 @@ class Trainer:
             msg = (
                 f"run {self.run.path}: the loss is not a number at step {self.position.step}; lower "
                 f"optimizer.learning_rate {self.recipe.optimizer.learning_rate} or set optimizer.clip_norm; "
-                f"{self.run.last if self.run.last.exists() else 'no checkpoint'} is the last good one"
+                f"{self.saver.kept}"
             )
             raise WorkFailed(msg)
         self.position.loss_sum += loss_sum
@@ -249,19 +225,11 @@ class Trainer:
         }
         write_text(self.run.progress, json.dumps(standing) + "\n")
 
-    def _best_epoch(self) -> int:
-        """Number of the best epoch so far, counted from 1; the earlier among equals."""
-        if self.recipe.select_by is SelectBy.TOP1:
-            return max(self.position.history, key=lambda line: line["top1"])["epoch"]
-        return min(self.position.history, key=lambda line: line["validation_loss"])["epoch"]
-
     def _out_of_patience(self) -> bool:
-        epoch = self.position.epoch
-        return self.recipe.patience > 0 and epoch > 0 and epoch - self._best_epoch() >= self.recipe.patience
-
-    def _kept(self) -> nn.Module:
-        """The network that is evaluated and kept: the running average where there is one."""
-        return self.network if self.average is None else self.average.module
+        epoch, history = self.position.epoch, self.position.history
+        return (
+            self.recipe.patience > 0 and epoch > 0 and epoch - best_epoch(self.recipe, history) >= self.recipe.patience
+        )
 
     def _outputs(self, network: nn.Module, split: str) -> evaluation.Outputs:
         self.ranks.share(network.buffers())  # each rank has seen other posters; what is kept is rank 0's
@@ -304,82 +272,6 @@ class Trainer:
         if wanted and isinstance(self.model, DistributedDataParallel):
             return self.model.no_sync()
         return contextlib.nullcontext()
-
-    def _card(self, metrics: dict[str, Any]) -> Card:
-        model = self.recipe.model
-        return Card(
-            architecture=model.architecture,
-            vocabulary=self.dataset.vocabulary,
-            task=self.dataset.task,
-            preprocess=self.recipe.preprocess,
-            model_options=model.options(),
-            recipe=self.recipe.to_dict(),
-            metrics=metrics,
-            dataset_digest=self.dataset.digest,
-            initial_weights=self.loaded.origin,
-            versions=versions(),
-        )
-
-    def _save_best(self, scores: Scores) -> None:
-        metrics = {
-            "best_epoch": self.position.epoch,
-            "validation": {"loss": scores.loss, "top1": scores.top1, "top3": scores.top3, "n": scores.n},
-        }
-        self._write_together(lambda: save_checkpoint(self.run.best, self._kept().state_dict(), self._card(metrics)))
-
-    def _save_last(self) -> None:
-        """Write all that is needed to go on, and the lines of metrics so far."""
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters()):
-            msg = (
-                f"run {self.run.path}: a weight is not a number after step {self.position.step}; lower "
-                f"optimizer.learning_rate or set optimizer.clip_norm; {self.run.last} is the last good checkpoint"
-            )
-            raise WorkFailed(msg)
-        state = {
-            "position": asdict(self.position),
-            "world_size": self.ranks.world_size,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-        }
-        lines = "".join(json.dumps(line) + "\n" for line in self.position.history)
-
-        def write() -> None:
-            save_checkpoint(self.run.last, self.network.state_dict(), self._card({}), state)
-            write_text(self.run.metrics, lines)
-
-        self._write_together(write)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(load_weights(self.run.last))
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.position = Position(**state["position"])
-        self.resumed_at = {"epoch": self.position.epoch, "step": self.position.step}
-        if state["world_size"] != self.ranks.world_size:
-            log.warning(
-                "run %s: goes on with %d workers after %d; the bits of its weights may differ",
-                self.run.path,
-                self.ranks.world_size,
-                state["world_size"],
-            )
-
-    def _write_together(self, write: Callable[[], None]) -> None:
-        """Let rank 0 write; where it fails, stop all ranks with the same message."""
-        problem = ""
-        if self.ranks.leads:
-            try:
-                write()
-            except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises the second, on a full disk
-                problem = str(error).splitlines()[0]
-        if problem := self.ranks.gather(problem)[0]:
-            kept = (
-                f"{self.run.last} is the last good checkpoint" if self.run.last.exists() else "there is no checkpoint"
-            )
-            msg = f"run {self.run.path}: cannot be written ({problem}); free space and call again; {kept}"
-            raise WorkFailed(msg)
 
 
 def _timed(batches: Iterator[PosterBatch]) -> Iterator[tuple[PosterBatch, float]]:

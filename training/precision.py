@@ -43,7 +43,7 @@ class Numerics:
 def cpu_computes_bf16() -> bool:
     """Tell whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX).
 
-    torch runs bfloat16 on any AVX-512 machine; where these instructions are missing it emulates them, slower than float32.
+    torch runs bfloat16 on any AVX-512 machine; without these instructions it emulates them, slower than float32.
     """
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

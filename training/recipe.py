@@ -28,6 +28,15 @@ BUNDLED: Final = Path(__file__).parent / "recipes"
 """Recipes that come with keyart."""
 
 
+_WORDS: Final[dict[Any, str]] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a string",
+    tuple: "a list",
+}
+
+
 class SelectBy(StrEnum):
     """Which epoch's checkpoint is the best."""
 
@@ -157,11 +166,8 @@ def _leaves(kind: type, prefix: str) -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for part in dataclasses.fields(kind):
         name = f"{prefix}{part.name}"
-        leaves |= (
-            _leaves(hints[part.name], f"{name}.")
-            if dataclasses.is_dataclass(hints[part.name])
-            else {name: hints[part.name]}
-        )
+        wanted = hints[part.name]
+        leaves |= _leaves(wanted, f"{name}.") if _is_table(wanted) else {name: wanted}
     return leaves
 
 
@@ -200,33 +206,28 @@ def _from_plain(kind: type[Any], plain: Any, prefix: str) -> Any:
         if key not in hints:
             _check_known(name, "recipe")
         wanted = hints[key]
-        values[key] = (
-            _from_plain(wanted, value, f"{name}.") if dataclasses.is_dataclass(wanted) else _typed(name, value, wanted)
-        )
+        values[key] = _from_plain(wanted, value, f"{name}.") if _is_table(wanted) else _typed(name, value, wanted)
     return kind(**values)
 
 
 def _typed(name: str, value: Any, wanted: Any) -> Any:
     """Check one value against its field's type; dataclasses check ranges themselves."""
-    choices: list[Any] = (
-        [_plain_kind(kind) for kind in typing.get_args(wanted) or [wanted]]
-        if _is_union(wanted)
-        else [_plain_kind(wanted)]
-    )
+    kinds = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else [wanted]
+    choices: list[Any] = [_plain_kind(kind) for kind in kinds]
     if float in choices and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if tuple in choices and isinstance(value, list):
         return tuple(value)
     kind: Any = type(value)
     if kind not in choices and not (isinstance(value, StrEnum) and str in choices):
-        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", tuple: "a list"}
-        msg = f"recipe field {name} {value!r}: expected {' or '.join(expected.get(choice, 'nothing') for choice in choices)}"
+        expected = " or ".join(_WORDS[choice] for choice in choices if choice in _WORDS)
+        msg = f"recipe field {name} {value!r}: expected {expected}"
         raise UnusableInput(msg)
     return value
 
 
-def _is_union(wanted: Any) -> bool:
-    return isinstance(wanted, types.UnionType)
+def _is_table(wanted: Any) -> bool:
+    return dataclasses.is_dataclass(wanted)
 
 
 def _plain_kind(kind: Any) -> Any:

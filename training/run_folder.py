@@ -79,7 +79,7 @@ class RunFolder:
         Raises:
             WorkFailed: Another training still writes here after a minute.
         """
-        with (self.path / ".lock").open("w") as stream:
+        with (self.path / ".lock").open("a+") as stream:
             deadline = time.monotonic() + LOCK_WAIT_S
             while True:
                 try:
@@ -90,6 +90,9 @@ class RunFolder:
                         msg = f"run {self.path}: another training writes to it; wait for it to end or choose another -o"
                         raise WorkFailed(msg) from error
                     time.sleep(0.2)
+            stream.truncate(0)
+            stream.write(f"{os.getpid()}\n")  # for whoever wonders who it is
+            stream.flush()
             yield
 
 

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from crawler.progress import progress_bar
 from dataloading.dataset import Dataset
-from training.cluster import TrainReport
 from training.cluster import train as train_recipe
+from training.outcome import TrainReport  # noqa: TC001 - the command line reads the annotations
 from training.recipe import read_recipe
 
 
