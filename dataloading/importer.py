@@ -13,7 +13,7 @@ import polars as pl
 from crawler.archive import Manifest, opened_for_crawl
 from crawler.catalog import CATALOG_SCHEMA, write_catalog
 from crawler.errors import UnusableInput
-from crawler.frontier import digest
+from crawler.frontier import measure
 from crawler.progress import Advance, silent
 from crawler.records import Failure, Fetched, PosterRecord, PosterRequest, Reason
 from crawler.shards import committed_shards, read_index, write_shard
@@ -70,9 +70,10 @@ def import_folder(folder: Path, archive: Path, table: Path | None = None, advanc
     """
     catalog = _from_table(folder, table) if table is not None else _from_folders(folder)
     selected = catalog.select("movie_id", "poster_path")
+    catalog_digest, requested = measure(selected.lazy())
     manifest = Manifest(
-        catalog_digest=digest(selected),
-        requested=len(selected),
+        catalog_digest=catalog_digest,
+        requested=requested,
         image_base=folder.resolve().as_uri(),
         shard_size=SHARD_SIZE,
     )

@@ -47,7 +47,7 @@ def test_image_folder_becomes_an_archive(pictures: Path, tmp_path: Path) -> None
     assert (row["first_genre"], row["genres"]) == ("Horror", ["Horror"])
     assert index["sha256"] == hashlib.sha256(poster(107)).hexdigest()
     build(tmp_path / "archive", catalog, tmp_path / "dataset", Genre(classes=2))
-    loader = PosterLoader(Dataset.load(tmp_path / "dataset"), Preprocess(size=8), split="train", shuffle=False)
+    loader = PosterLoader(Dataset.load(tmp_path / "dataset"), Preprocess(size=16), split="train", shuffle=False)
     assert sum(len(batch.targets) for batch in loader) == 28
 
 

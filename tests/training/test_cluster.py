@@ -63,9 +63,7 @@ def test_a_step_of_two_workers_is_a_step_of_one_process(recipe: Recipe, dataset:
         torch.testing.assert_close(trained[name], parameter.detach(), rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_a_killed_worker_is_replaced_and_the_bits_stay(
-    recipe: Recipe, dataset: Dataset, tmp_path: Path
-) -> None:
+def test_a_killed_worker_is_replaced_and_the_bits_stay(recipe: Recipe, dataset: Dataset, tmp_path: Path) -> None:
     """SIGKILL for the worker that writes, in the middle of an epoch; one call, no help."""
     recipe = replace(recipe, epochs=8, checkpoint_every_steps=2, optimizer=replace(recipe.optimizer, warmup_epochs=1))
     calm = train(recipe, dataset, tmp_path / "calm", workers=2)

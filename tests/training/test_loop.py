@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,6 @@ def command(recipe: Recipe, dataset: Dataset, run: Path) -> list[str]:
     """The real command for a training in one process."""
     path = run.with_suffix(".toml")
     path.write_text(as_toml(recipe))
-
 
     call = ["train", path, "--dataset", dataset.folder, "-o", run, "--workers", 0]
     return [sys.executable, "-m", "keyart", *map(str, call)]

@@ -54,9 +54,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         (["--set", "precision=fp16"], "precision 'fp16' on a CPU"),
     ],
 )
-def test_a_bad_call_is_one_line(
-    call: Call, dataset: Dataset, tmp_path: Path, words: list[str], message: str
-) -> None:
+def test_a_bad_call_is_one_line(call: Call, dataset: Dataset, tmp_path: Path, words: list[str], message: str) -> None:
     """The line names the thing, the value and what was expected."""
     fixed = ["train", "drawn", "--dataset", dataset.folder, "-o", tmp_path / "run", "--workers", 0]
     fixed = fixed[:-2] if "--workers" in words else fixed
@@ -67,18 +65,14 @@ def test_a_bad_call_is_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_dataset_that_is_not_one_is_named(
-    call: Call, tmp_path: Path
-) -> None:
+def test_a_dataset_that_is_not_one_is_named(call: Call, tmp_path: Path) -> None:
     """An empty folder is no dataset."""
     code, _, err = call("train", "drawn", "--dataset", tmp_path, "-o", tmp_path / "run")
     assert code == 2
     assert f"dataset {tmp_path}" in err
 
 
-def test_a_dataset_whose_archive_moved_is_named(
-    call: Call, dataset: Dataset, tmp_path: Path
-) -> None:
+def test_a_dataset_whose_archive_moved_is_named(call: Call, dataset: Dataset, tmp_path: Path) -> None:
     """The archive's path is in the message, and nothing is written."""
     shutil.copytree(dataset.folder, tmp_path / "lonely" / "dataset")
     words = ["train", "drawn", "--dataset", tmp_path / "lonely" / "dataset", "-o", tmp_path / "run"]
@@ -88,9 +82,7 @@ def test_a_dataset_whose_archive_moved_is_named(
     assert not (tmp_path / "run").exists()
 
 
-def test_another_recipe_does_not_go_on_with_a_run(
-    call: Call, dataset: Dataset, tmp_path: Path
-) -> None:
+def test_another_recipe_does_not_go_on_with_a_run(call: Call, dataset: Dataset, tmp_path: Path) -> None:
     """The first field that differs is named; the summary of the first call is one line of JSON."""
     tiny = ["--set", "epochs=1", "--set", "model.architecture=test_resnet", "--set", "preprocess.size=32"]
     words = ["train", "drawn", "--dataset", dataset.folder, "-o", tmp_path / "run", "--workers", 0, *tiny]
