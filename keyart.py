@@ -37,6 +37,16 @@ app = App(
 for _verb, (_target, _line) in VERBS.items():
     app.command(_target, name=_verb, help=_line)
 
+BENCHMARKS: Final = {
+    "loading": ("benchmarks.loading:loading", "Our loader and five others, from their own formats to batches."),
+}
+"""Question -> where its function lives, and its line in the overview of `keyart bench`."""
+
+bench = App(name="bench", help="Measure keyart beside its peers and its roof.", result_action="return_value")
+for _question, (_target, _line) in BENCHMARKS.items():
+    bench.command(_target, name=_question, help=_line)
+app.command(bench)
+
 
 @app.meta.default
 def launch(
