@@ -36,6 +36,16 @@ app = App(
 for _verb, (_target, _line) in VERBS.items():
     app.command(_target, name=_verb, help=_line)
 
+BENCHMARKS: Final = {
+    "preprocessing": ("benchmarks.verbs:preprocessing", "Every way to make a square from a poster, side by side."),
+}
+"""Question -> where its function lives, and its line in the overview of `keyart bench`."""
+
+bench = App(name="bench", help="Measure keyart beside its peers and its roof.", result_action="return_value")
+for _question, (_target, _line) in BENCHMARKS.items():
+    bench.command(_target, name=_question, help=_line)
+app.command(bench)
+
 
 @app.meta.default
 def launch(
