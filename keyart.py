@@ -39,6 +39,7 @@ for _verb, (_target, _line) in VERBS.items():
 
 BENCHMARKS: Final = {
     "loading": ("benchmarks.loading:loading", "Our loader and five others, from their own formats to batches."),
+    "preprocessing": ("benchmarks.verbs:preprocessing", "Every way to make a square from a poster, side by side."),
 }
 """Question -> where its function lives, and its line in the overview of `keyart bench`."""
 
