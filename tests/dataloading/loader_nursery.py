@@ -24,15 +24,20 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - looked for, not used
 
 
 def last_state(log: Path) -> dict[str, int]:
-    """Read where the last child was; a line that was cut does not count."""
-    lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    """Read where the last child was."""
+    lines = log.read_text().splitlines()
     return json.loads(lines[-1])["state"] if lines else {"epoch": 0, "samples_done": 0}
+
+
+def drop_cut_line(log: Path) -> None:
+    """Take back a line that a child was killed over."""
+    text = log.read_text()
+    log.write_text(text[: text.rfind("\n") + 1])
 
 
 def load(dataset: Path, log: Path, world_size: int, batch_size: int) -> None:
     """Load until killed."""
     loaded, state = Dataset.load(dataset), last_state(log)
-    log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")))
     ranks = [
         PosterLoader(
             loaded,
@@ -80,6 +85,7 @@ def main(dataset: Path, log: Path, kills: int, seed: int) -> None:
         left = opened_for_sharing(child)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
+        drop_cut_line(log)
         if os.WTERMSIG(status) != signal.SIGKILL or left:
             sys.exit(f"the child ended with {status} and had {left}")
 

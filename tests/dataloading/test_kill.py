@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conftest import World
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_killed_loaders_leave_nothing_and_lose_nothing(
     make_world: Callable[..., World], tmp_path: Path, kills: int
 ) -> None:
@@ -40,7 +40,7 @@ def test_killed_loaders_leave_nothing_and_lose_nothing(
         check=True,
     )
     assert sorted(path for path in tmp_path.rglob("*") if path != log) == before
-    steps = [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    steps = [json.loads(line) for line in log.read_text().splitlines()]
     seen = [movie_id for step in steps for movie_id in step["movie_ids"]]
     loader = PosterLoader(
         Dataset.load(tmp_path / "dataset"), Preprocess(size=16), split="train", seed=3, last=LastStep.PARTIAL
