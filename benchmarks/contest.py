@@ -42,6 +42,8 @@ class Entry:
     """Rows are compared with rows of the same filter only."""
     small_too: bool = True
     """Whether it differs from its siblings on posters that are not shrunk by two."""
+    portion: float = 1.0
+    """Of the posters, that it is given: less where a lap would outlast all others together."""
     own_interpreter: bool = False
     """Whether it needs packages that cannot stand beside ours."""
 
@@ -68,7 +70,7 @@ class PeerProcess:
         """Give it posters to prepare, again and again."""
         request = {"job": job, "bodies": [str(path) for path in paths], "boxes": boxes, "batch": BATCH, "size": size}
         self.versions = self.ask(request)
-        return Job(process=self, name=job)
+        return Job(process=self, name=job, posters=len(paths))
 
     def pixels(self, path: Path) -> NDArray[np.float32]:
         """Give the last batch of its latest lap."""
@@ -113,6 +115,8 @@ class Job:
 
     process: PeerProcess
     name: str
+    posters: int
+    """In a lap."""
 
     def lap(self) -> Lap:
         """Prepare all posters once."""

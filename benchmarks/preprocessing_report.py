@@ -130,7 +130,7 @@ def _claims(findings: Findings) -> list[str]:
     threads = max(row.threads for row in findings.rows)
     for name in (OURS["antialiased"], "Pillow"):
         rates = {
-            row.method: row.posters_per_s
+            row.method: row.posters_per_cpu_s
             for row in findings.rows
             if (row.source, row.threads, row.name) == ("w185", threads, name)
         }
@@ -138,10 +138,10 @@ def _claims(findings: Findings) -> list[str]:
             continue
         best = max(rates, key=lambda method: rates[method])
         lead = rates[best] / rates[Method.RANDOM_CROP]
-        listed = ", ".join(f"{method} {rate:,.0f}/s" for method, rate in rates.items())
+        listed = ", ".join(f"{method} {rate:,.0f}" for method, rate in rates.items())
         same = lead < NOTICEABLE
         holds = "is as fast as any" if same else f"is not the fastest: {best} is {lead:.2f} times as fast"
-        lines.append(f"With {name} on w185 posters, random crop and resize {holds} ({listed}).")
+        lines.append(f"With {name} on w185 posters, random crop and resize {holds} (per CPU second: {listed}).")
     for one in findings.effects:
         if one.method is Method.RANDOM_CROP:
             crops = "never crops" if one.kept > WHOLE else f"keeps {one.kept:.0%} of the picture"

@@ -104,7 +104,12 @@ class Ratio:
 
 
 def alternate(
-    contenders: Mapping[str, Contender], units: int, *, advance: Advance, rounds: int = ROUNDS, seed: int = 0
+    contenders: Mapping[str, Contender],
+    units: Mapping[str, int],
+    *,
+    advance: Advance,
+    rounds: int = ROUNDS,
+    seed: int = 0,
 ) -> Series:
     """Let each contender do its work once a round, in an order that is shuffled for each round.
 
@@ -114,7 +119,7 @@ def alternate(
 
     Args:
         contenders: By name.
-        units: That each of them does in a lap.
+        units: That each of them does in a lap; ratios are of rates, so one that is very slow may do fewer.
         advance: Told after each round.
         rounds: That are kept.
         seed: Of the order.
@@ -136,7 +141,8 @@ def alternate(
     kept = sorted(done, key=lambda pair: pair[1])[:rounds]
     return Series(
         measurements={
-            name: Measurement(name=name, units=units, laps=tuple(laps[name] for laps, _ in kept)) for name in contenders
+            name: Measurement(name=name, units=units[name], laps=tuple(laps[name] for laps, _ in kept))
+            for name in contenders
         },
         foreign=tuple(foreign for _, foreign in kept),
         repeated=len(done) - rounds,

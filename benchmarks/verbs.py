@@ -36,7 +36,7 @@ def preprocessing(
     out: Path = Path("keyart-bench"),
     *,
     posters: Path | None = None,
-    count: int = 384,
+    count: int = 256,
     rounds: int = ROUNDS,
     quick: Annotated[bool, Parameter(negative="")] = False,
 ) -> BenchSummary:
@@ -53,7 +53,7 @@ def preprocessing(
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "keyart" / "bench"
     cores = len(os.sched_getaffinity(0))
-    threads = [cores] if quick else sorted({1, cores})
+    threads = [cores] if quick else sorted({1, cores}, reverse=True)
     sources = find_posters(posters, 32 if quick else count, cache)
     sources = sources[:1] if quick else sources
     rounds = 2 if quick else rounds
