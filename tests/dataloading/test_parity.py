@@ -1,0 +1,97 @@
+"""One body over all implementations: whatever the shape and the method, they make the reference's pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crawler.errors import UnusableInput
+from crawler.records import Reason
+from dataloading.jpeg import shown_size
+from dataloading.prepare import make_preparer
+from dataloading.preprocess import Draw, Interpolation, Method, Preprocess, draw
+from tests.dataloading.shapes import DRAWN, encoded, picture, real_posters
+
+FAST = ["native"]
+MEAN_BOUND = 0.5
+"""Mean absolute difference over an image, on the scale of 0 to 255."""
+LARGEST_BOUND = 3.0
+SPECS = {
+    **{str(method): Preprocess(method=method, pad_value=30) for method in Method},
+    "article-center-crop": Preprocess(method=Method.CENTER_CROP, crop=224),
+    "small": Preprocess(method=Method.PAD, size=64, pad_value=255),
+    "resize-plain": Preprocess(antialias=False),
+    "pad-plain": Preprocess(method=Method.PAD, antialias=False),
+    "random-crop-plain": Preprocess(method=Method.RANDOM_CROP, antialias=False),
+    "augment-plain": Preprocess(method=Method.AUGMENT, antialias=False),
+    "resize-bicubic": Preprocess(interpolation=Interpolation.BICUBIC),
+    "augment-bicubic": Preprocess(method=Method.AUGMENT, interpolation=Interpolation.BICUBIC),
+    "resize-bicubic-plain": Preprocess(interpolation=Interpolation.BICUBIC, antialias=False),
+}
+
+
+def draws(spec: Preprocess, bodies: list[bytes]) -> list[Draw]:
+    """What training would draw, the movies numbered from 0."""
+    sizes = [shown_size(body) for body in bodies]
+    assert not any(isinstance(size, Reason) for size in sizes)
+    return [draw(spec, *size, 1, 2, movie) for movie, size in enumerate(sizes)]
+
+
+def differences(spec: Preprocess, implementation: str, bodies: list[bytes], plans: list[Draw] | None) -> np.ndarray:
+    """Absolute differences from the reference, [b, 3, h, w] on the scale of 0 to 255."""
+    found = make_preparer(spec, implementation).prepare(bodies, plans)
+    expected = make_preparer(spec, "reference").prepare(bodies, plans)
+    assert found.reasons == expected.reasons == [None] * len(bodies)
+    return np.abs(found.images - expected.images) * np.array(spec.std, np.float32)[:, None, None] * 255
+
+
+@pytest.mark.parametrize("implementation", FAST)
+@pytest.mark.parametrize("name", SPECS)
+def test_drawn_posters_of_all_shapes(implementation: str, name: str) -> None:
+    """Every shape stays within the bounds by itself."""
+    spec, bodies = SPECS[name], list(DRAWN.values())
+    found = differences(spec, implementation, bodies, draws(spec, bodies))
+    mean, largest = found.mean(axis=(1, 2, 3)), found.max(axis=(1, 2, 3))
+    outside = {
+        shape: (float(mean[i]), float(largest[i]))
+        for i, shape in enumerate(DRAWN)
+        if mean[i] > MEAN_BOUND or largest[i] > LARGEST_BOUND
+    }
+    assert not outside
+
+
+@pytest.mark.parametrize("implementation", FAST)
+@pytest.mark.parametrize("name", SPECS)
+def test_real_posters(implementation: str, name: str) -> None:
+    """So does every real poster, with draws and without."""
+    spec, bodies = SPECS[name], list(real_posters(48).values())
+    for plans in (draws(spec, bodies), None):
+        found = differences(spec, implementation, bodies, plans)
+        assert found.mean(axis=(1, 2, 3)).max() <= MEAN_BOUND
+        assert found.max() <= LARGEST_BOUND
+
+
+@pytest.mark.parametrize("implementation", ["reference", *FAST])
+def test_bad_posters_have_a_reason_and_leave_their_neighbours_alone(implementation: str) -> None:
+    """A poster that does not decode is a value: its image is all 0, the others are as ever."""
+    good, spec = DRAWN["portrait"], Preprocess(size=64)
+    preparer = make_preparer(spec, implementation)
+    memory = np.full((6, 3, 64, 64), 7, np.float32)
+    too_large = encoded(picture(8200, 2), "PNG")
+    found = preparer.prepare([good, b"", good[: len(good) // 2], b"GIF89a", too_large, good], out=memory)
+    corrupt, foreign, large = Reason.CORRUPT, Reason.NOT_AN_IMAGE, Reason.TOO_LARGE
+    assert found.reasons == [None, foreign, corrupt, foreign, large, None]
+    assert found.images is memory
+    assert not memory[1:5].any()
+    alone = preparer.prepare([good]).images[0]
+    assert np.array_equal(memory[0], alone)
+    assert np.array_equal(memory[5], alone)
+
+
+@pytest.mark.parametrize("implementation", ["reference", *FAST])
+def test_memory_that_does_not_fit_is_refused(implementation: str) -> None:
+    """The message gives the shape that was given and the one that was expected."""
+    with pytest.raises(UnusableInput, match=r"float32 \(1, 3, 32, 32\); expected float32 \(2, 3, 32, 32\)"):
+        make_preparer(Preprocess(size=32), implementation).prepare(
+            [DRAWN["tiny"]] * 2, out=np.empty((1, 3, 32, 32), np.float32)
+        )
