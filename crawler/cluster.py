@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections import Counter, deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU tasks may see the GPU; Ray's coming default
 
+import polars as pl
 import ray
+from ray.exceptions import NodeDiedError, ObjectLostError, TaskUnschedulableError, WorkerCrashedError
+
+from crawler.archive import Manifest, opened_for_crawl
+from crawler.crawl import CrawlOptions, crawl_shard
+from crawler.errors import WorkFailed
+from crawler.frontier import check_image_base, digest, plans, remaining, select
+from crawler.progress import Advance, silent
+from crawler.records import Reason, ShardPlan, ShardReceipt, Status
+from crawler.shards import SHARD_FOLDER, SIDECAR_SUFFIX, committed_shards, read_sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
+    from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+MOST_LOSSES: Final = 20
+"""Workers that one shard may lose (to kills, nodes, memory) before it is given up."""
 
 OBJECT_STORE_BYTES: Final = 256 * 2**20
 """Of a Ray that we start ourselves: plans and receipts are small, poster bytes never enter it."""
@@ -47,3 +66,152 @@ def connected(cpus: int | None = None) -> Generator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrawlReport:
+    """What an archive holds after a crawl, and what this call added."""
+
+    archive: str
+    requested: int
+    """Posters over the whole archive."""
+    ok: int
+    """Posters stored, over the whole archive."""
+    failed: Mapping[str, int]
+    """Posters not stored by reason, over the whole archive."""
+    shards: int
+    shards_before: int
+    """Shards that were there already; nothing of them was fetched."""
+    fetched: int
+    """Posters stored by this call."""
+    size_bytes: int
+    """Of the tars that this call wrote."""
+    elapsed_s: float
+
+    @property
+    def images_per_s(self) -> float:
+        """Posters that this call stored, per second."""
+        return self.fetched / self.elapsed_s if self.elapsed_s else 0.0
+
+    def __str__(self) -> str:
+        """One screen for a person."""
+        reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in self.failed.items())
+        reused = f" ({self.shards_before:,} were there)" if self.shards_before else ""
+        return (
+            f"{self.ok:,} of {self.requested:,} posters in {self.shards:,} shards{reused} -> {self.archive}\n"
+            f"  failed    {reasons or 'none'}\n"
+            f"  this call {self.fetched:,} posters, {self.size_bytes / 1e6:,.1f} MB in {self.elapsed_s:,.1f} s, "
+            f"{self.images_per_s:,.0f}/s"
+        )
+
+
+def crawl(
+    catalog: pl.DataFrame | pl.LazyFrame, archive: Path, options: CrawlOptions, advance: Advance = silent
+) -> CrawlReport:
+    """Fetch the posters of a catalogue into an archive; what is there already is not fetched again.
+
+    Args:
+        catalog: With the columns of ``crawler.catalog.CATALOG_SCHEMA``.
+        archive: Folder; made if there is none.
+        options: Where from, how fast, which movies.
+        advance: Told the number of posters of each finished shard.
+
+    Returns:
+        Counts over the whole archive and of this call.
+
+    Raises:
+        UnusableInput: The archive holds another crawl, or the selection is empty.
+        WorkFailed: Shards could not be written or were lost again and again; the others are committed.
+    """
+    started_s = time.monotonic()
+    selected = select(catalog, options.selection)
+    manifest = Manifest(
+        catalog_digest=digest(selected),
+        requested=selected.height,
+        image_base=check_image_base(options.image_base),
+        shard_size=options.shard_size,
+    )
+    with opened_for_crawl(archive, manifest) as folder:
+        before = set(committed_shards(folder))
+        planned = plans(selected, options.image_base, options.shard_size)
+        advance(sum(read_sidecar(folder, name).height for name in before))
+        todo = deque(remaining(planned, before))
+        receipts = _run(todo, folder, options, advance) if todo else []
+        return _report(archive, selected.height, len(before), receipts, time.monotonic() - started_s)
+
+
+def _run(todo: deque[ShardPlan], folder: Path, options: CrawlOptions, advance: Advance) -> list[ShardReceipt]:
+    """Keep as many shards in work as there are workers, until all are done or have failed for good."""
+    workers = min(options.workers_used, len(todo))
+    sizes = {plan.name: len(plan.requests) for plan in todo}
+    in_flight: dict[ray.ObjectRef[Any], ShardPlan] = {}
+    losses: Counter[str] = Counter()
+    broken: dict[str, str] = {}
+    receipts: list[ShardReceipt] = []
+    with connected(workers):
+        # A worker mostly waits for the network, so `workers` of them share whatever CPUs this Ray has.
+        share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / workers)
+        task = ray.remote(crawl_shard).options(num_cpus=share, max_retries=0)
+        while todo or in_flight:
+            while todo and len(in_flight) < workers:
+                plan = todo.popleft()
+                in_flight[task.remote(plan, folder, options)] = plan
+            ready, _ = ray.wait(list(in_flight), num_returns=1)
+            plan = in_flight.pop(ready[0])
+            try:
+                receipt: ShardReceipt = ray.get(ready[0])
+            except (WorkerCrashedError, NodeDiedError, ObjectLostError, TaskUnschedulableError) as error:
+                losses[plan.name] += 1
+                _log.warning("shard %s: its worker was lost (%s), loss %d", plan.name, error, losses[plan.name])
+                if losses[plan.name] < MOST_LOSSES:
+                    todo.append(plan)
+                else:
+                    broken[plan.name] = f"its worker was lost {MOST_LOSSES} times"
+            except OSError as error:  # Ray raises what the task raised
+                broken[plan.name] = str(error).strip().splitlines()[-1]
+            else:
+                _check_receipt(receipt, plan)
+                receipts.append(receipt)
+                advance(sizes[plan.name], _note(receipts))
+    if broken:
+        name, reason = next(iter(broken.items()))
+        msg = (
+            f"crawl: {len(broken)} of {len(sizes)} shards could not be finished ({name}: {reason}); the others are "
+            "committed, and the same command again fetches only what is missing"
+        )
+        raise WorkFailed(msg)
+    return receipts
+
+
+def _check_receipt(receipt: ShardReceipt, plan: ShardPlan) -> None:
+    accounted = receipt.ok + sum(receipt.failed.values())
+    if receipt.name != plan.name or accounted != len(plan.requests):
+        msg = f"shard {plan.name}: its receipt {receipt} does not account for {len(plan.requests)} posters"
+        raise WorkFailed(msg)
+
+
+def _note(receipts: list[ShardReceipt]) -> str:
+    failed = sum((Counter(receipt.failed) for receipt in receipts), Counter[Reason]())
+    worst = ", ".join(f"{reason} {count:,}" for reason, count in failed.most_common(2))
+    return f"ok {sum(receipt.ok for receipt in receipts):,}" + (f", {worst}" if worst else "")
+
+
+def _report(
+    archive: Path, requested: int, shards_before: int, receipts: list[ShardReceipt], elapsed_s: float
+) -> CrawlReport:
+    folder = archive / SHARD_FOLDER
+    counts = (
+        pl.scan_parquet(folder / f"*{SIDECAR_SUFFIX}").group_by("status", "reason").len().sort("len", descending=True)
+    ).collect()
+    failed = {reason: count for status, reason, count in counts.iter_rows() if status != Status.OK}
+    return CrawlReport(
+        archive=str(archive),
+        requested=requested,
+        ok=sum(count for status, _, count in counts.iter_rows() if status == Status.OK),
+        failed=failed,
+        shards=shards_before + len(receipts),
+        shards_before=shards_before,
+        fetched=sum(receipt.ok for receipt in receipts),
+        size_bytes=sum(receipt.size_bytes for receipt in receipts),
+        elapsed_s=elapsed_s,
+    )

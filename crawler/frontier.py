@@ -1,0 +1,142 @@
+"""Catalogue + finished shards -> the shard plans that are still to do. Pure: this is what makes a crawl resumable."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+import polars as pl
+
+from crawler.errors import UnusableInput
+from crawler.records import PosterRequest, ShardPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+TMDB_IMAGE_BASE: Final = "https://image.tmdb.org/t/p/w185"
+"""Where the posters of a TMDb catalogue are served, 185 pixels wide."""
+
+_CHUNK: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which movies of a catalogue enter an archive; a movie without a poster path never does."""
+
+    limit: int | None = None
+    """At most so many movies, the most popular first; None takes all."""
+    genres: tuple[str, ...] = ()
+    """First genres to take, in any case; empty takes all."""
+    per_genre: int | None = None
+    """At most so many movies of each first genre, the most popular first."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers below 1."""
+        for name, value in (("limit", self.limit), ("per-genre", self.per_genre)):
+            if value is not None and value < 1:
+                msg = f"--{name} {value}: expected a whole number of movies, 1 or more"
+                raise UnusableInput(msg)
+
+
+def select(catalog: pl.DataFrame | pl.LazyFrame, selection: Selection) -> pl.DataFrame:
+    """Choose the movies whose posters are fetched.
+
+    Args:
+        catalog: With the columns of ``crawler.catalog.CATALOG_SCHEMA``.
+        selection: What to take. Equal popularity is decided by the smaller id; unknown popularity comes last.
+
+    Returns:
+        ``movie_id`` and ``poster_path``, in ``movie_id`` order.
+
+    Raises:
+        UnusableInput: A genre does not occur in the catalogue, or nothing is left.
+    """
+    movies = catalog.lazy()
+    if selection.genres:
+        wanted = _known_genres(movies, selection.genres)
+        movies = movies.filter(pl.col("first_genre").str.to_lowercase().is_in(wanted))
+    movies = movies.filter(pl.col("poster_path").is_not_null())
+    if selection.per_genre is not None or selection.limit is not None:
+        movies = movies.sort("popularity", "movie_id", descending=[True, False], nulls_last=True)
+    if selection.per_genre is not None:
+        movies = movies.group_by("first_genre", maintain_order=True).head(selection.per_genre)
+        movies = movies.sort("popularity", "movie_id", descending=[True, False], nulls_last=True)
+    if selection.limit is not None:
+        movies = movies.head(selection.limit)
+    chosen = movies.select("movie_id", "poster_path").sort("movie_id").collect()
+    if chosen.is_empty():
+        msg = "catalogue: no movie with a poster path is left to fetch; check --genres and the column poster_path"
+        raise UnusableInput(msg)
+    return chosen
+
+
+def digest(selected: pl.DataFrame) -> str:
+    """Hash what is to be fetched: the same movies with the same poster paths have the same digest everywhere."""
+    total = hashlib.sha256()
+    for chunk in selected.iter_slices(_CHUNK):
+        total.update("".join(f"{movie_id}\t{path}\n" for movie_id, path in chunk.iter_rows()).encode())
+    return total.hexdigest()
+
+
+def plans(selected: pl.DataFrame, image_base: str, shard_size: int) -> Iterator[ShardPlan]:
+    """Cut a selection into shards; which poster stands in which shard depends on the selection alone.
+
+    Example:
+        >>> selected = pl.DataFrame({"movie_id": [2, 3, 5], "poster_path": ["/a.jpg", "/b.jpg", "/c.jpg"]})
+        >>> [(plan.name, len(plan.requests)) for plan in plans(selected, "https://host/w185", 2)]
+        [('shard-00000', 2), ('shard-00001', 1)]
+    """
+    for index, chunk in enumerate(selected.iter_slices(shard_size)):
+        requests = tuple(
+            PosterRequest(movie_id=movie_id, url=poster_url(image_base, path)) for movie_id, path in chunk.iter_rows()
+        )
+        yield ShardPlan(name=f"shard-{index:05d}", requests=requests)
+
+
+def remaining(planned: Iterator[ShardPlan], committed: Collection[str]) -> Iterator[ShardPlan]:
+    """Leave out the plans whose shard is committed."""
+    return (plan for plan in planned if plan.name not in committed)
+
+
+def poster_url(image_base: str, poster_path: str) -> str:
+    """Join the image base and a poster path; a path cannot leave the base or add a query.
+
+    Example:
+        >>> poster_url("https://host/t/p/w185/", "/a b.jpg?x")
+        'https://host/t/p/w185/a%20b.jpg%3Fx'
+    """
+    parts = [part for part in poster_path.split("/") if part not in ("", ".", "..")]
+    return f"{image_base.rstrip('/')}/{quote('/'.join(parts))}"
+
+
+def check_image_base(image_base: str) -> str:
+    """Return the image base without a trailing slash.
+
+    Raises:
+        UnusableInput: It is no absolute http or https URL.
+    """
+    try:
+        parts = urlsplit(image_base)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+        _ = parts.port
+    except ValueError:
+        usable = False
+    if not usable:
+        msg = f"--image-base {image_base}: expected an http or https URL without a query, like {TMDB_IMAGE_BASE}"
+        raise UnusableInput(msg)
+    return image_base.rstrip("/")
+
+
+def _known_genres(movies: pl.LazyFrame, genres: tuple[str, ...]) -> list[str]:
+    wanted = [genre.strip().lower() for genre in genres]
+    names = movies.select(pl.col("first_genre").drop_nulls().unique().sort()).collect()["first_genre"].to_list()
+    known = {name.lower() for name in names}
+    for genre in wanted:
+        if genre not in known:
+            msg = (
+                f"--genres {genre}: no movie of the catalogue has this first genre; expected one of {', '.join(names)}"
+            )
+            raise UnusableInput(msg)
+    return wanted

@@ -1,0 +1,91 @@
+"""Poster bytes -> a local web server that a crawl can fetch them from, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+
+class PosterServer:
+    """A poster host on loopback; what it does not have is a natural 404.
+
+    Example:
+        >>> with PosterServer({"a.jpg": b"..."}) as server:
+        ...     server.base_url.startswith("http://127.0.0.1:")
+        True
+    """
+
+    def __init__(self, source: Mapping[str, bytes] | Path) -> None:
+        """Prepare; nothing listens before ``__enter__``.
+
+        Args:
+            source: File name -> bytes, or a folder. Only the last part of a requested path is looked at.
+        """
+        self._source = source
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="poster-server", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._port = 0
+        self._failure: OSError | None = None
+        self.requested: list[str] = []
+        """Paths in the order of their requests."""
+
+    @property
+    def base_url(self) -> str:
+        """Where the posters are, without a trailing slash."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        try:
+            await site.start()
+            self._port = runner.addresses[0][1]
+        except OSError as error:
+            self._failure = error
+        else:
+            self._ready.set()
+            await self._stop.wait()
+        finally:
+            await runner.cleanup()
+            self._ready.set()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requested.append(request.path)
+        body = self._body(PurePosixPath(request.path).name)
+        if body is None:
+            return web.Response(status=404, text="no such poster")
+        return web.Response(body=body, content_type="image/jpeg")
+
+    def _body(self, name: str) -> bytes | None:
+        if isinstance(self._source, Path):
+            path = self._source / name
+            return path.read_bytes() if name and path.is_file() else None
+        return self._source.get(name)

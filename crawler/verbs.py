@@ -1,0 +1,76 @@
+"""The verbs `catalog` and `crawl`: thin skins over `crawler.catalog` and `crawler.cluster`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from crawler.catalog import CatalogReport, clean, read_raw, scan_catalog, write_catalog
+from crawler.cluster import CrawlReport
+from crawler.cluster import crawl as crawl_catalog
+from crawler.crawl import CrawlOptions
+from crawler.fetch import FetchOptions
+from crawler.frontier import TMDB_IMAGE_BASE, Selection
+from crawler.progress import progress_bar
+
+
+def catalog(raw: Path, *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> CatalogReport:
+    """Clean raw movie metadata into a catalogue, and count what each rule dropped.
+
+    Example: `keyart catalog movies_metadata.csv -o catalog.parquet`
+
+    Args:
+        raw: The 24-column CSV of The Movies Dataset, or the same rows as .csv.gz, .jsonl, .jsonl.gz or .parquet.
+        output: Parquet file of the catalogue.
+    """
+    movies, report = clean(read_raw(raw))
+    write_catalog(movies, output)
+    return dataclasses.replace(report, catalog=str(output))
+
+
+def crawl(
+    catalog: Path,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    image_base: str = TMDB_IMAGE_BASE,
+    rate: float = 20.0,
+    connections: int = 20,
+    limit: int | None = None,
+    genres: Annotated[str, Parameter(negative="")] = "",
+    per_genre: int | None = None,
+    workers: int = 2,
+    shard_size: int = 1000,
+    allow_private: Annotated[bool, Parameter(negative="")] = False,
+) -> CrawlReport:
+    """Fetch a catalogue's posters into an archive of shards; the same command again resumes.
+
+    Example: `keyart crawl catalog.parquet -o archive --genres comedy,horror --per-genre 1000`
+
+    Args:
+        catalog: Catalogue written by `keyart catalog`.
+        output: Folder of the archive.
+        image_base: URL in front of each poster path.
+        rate: Requests per second over all workers; `inf` for no limit, 1 for a small site.
+        connections: Connections open at once over all workers.
+        limit: At most so many movies, the most popular first.
+        genres: Only movies whose first genre is one of these, with commas between.
+        per_genre: At most so many movies of each first genre, the most popular first.
+        workers: Shards in work at once, each in a process of its own.
+        shard_size: Posters per shard; what an interruption costs at most.
+        allow_private: Also fetch from loopback and private addresses, like a server on this machine.
+    """
+    options = CrawlOptions(
+        image_base=image_base,
+        rate=rate,
+        connections=connections,
+        workers=workers,
+        shard_size=shard_size,
+        selection=Selection(
+            limit=limit, genres=tuple(genre for genre in genres.split(",") if genre.strip()), per_genre=per_genre
+        ),
+        fetch=FetchOptions(allow_private=allow_private),
+    )
+    movies = scan_catalog(catalog)
+    with progress_bar("posters", total=None) as advance:
+        return crawl_catalog(movies, output, options, advance)

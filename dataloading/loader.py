@@ -1,0 +1,325 @@
+"""Dataset -> batches of tensors, in an order that can be resumed anywhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from crawler.errors import UnusableInput, WorkFailed
+from crawler.records import Reason
+from dataloading.jpeg import shown_size
+from dataloading.memory import BatchMemory
+from dataloading.order import LastStep, epoch_sequence, keyed, position_digest, rank_share, step_sizes
+from dataloading.prepare import make_preparer
+from dataloading.preprocess import Draw, Preprocess, draw
+from dataloading.source import PosterSource
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from dataloading.dataset import Dataset
+    from dataloading.prepare import Preparer
+
+log = logging.getLogger(__name__)
+
+IGNORED: Final = -100
+"""Target of a masked poster; PyTorch's losses leave it out by default."""
+
+_REPLACEMENTS: Final = 64
+"""Posters tried in place of a bad one; if all of them are bad, so is the archive."""
+
+
+class OnBad(StrEnum):
+    """What stands in a batch in place of a poster that cannot be prepared."""
+
+    REPLACE = "replace"
+    """Another poster of the split, chosen by (seed, epoch, movie_id)."""
+    MASK = "mask"
+    """A black image with the target ``IGNORED``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PosterBatch:
+    """Posters that a network can take."""
+
+    images: NDArray[np.float32]
+    """float32 [b, 3, h, w], normalised. Its memory is used again once nothing refers to it any more."""
+    movie_ids: NDArray[np.int64]
+    """int64 [b], TMDb ids."""
+    targets: NDArray[np.int64]
+    """int64 [b], indices of the dataset's vocabulary; ``IGNORED`` where the poster is masked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """One rank's part of a step."""
+
+    rows: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    samples_done: int
+    """Over all ranks, after this step."""
+
+
+class PosterLoader:
+    """Batches of one split of a dataset, for one of several ranks.
+
+    Iterating yields the rest of the current epoch and then moves on to the next. Every rank gets the same number of
+    batches. The state is two integers that count over all ranks, so an epoch that was begun on some ranks goes on
+    with the posters not yet seen on any other number of them.
+
+    Batches are prepared ahead by threads, a whole batch a thread, while the caller works on earlier ones.
+
+    Example:
+        >>> loader = PosterLoader(Dataset.load(folder), Preprocess(), split="train")  # doctest: +SKIP
+        >>> next(iter(loader)).images.shape  # doctest: +SKIP
+        (32, 3, 224, 224)
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument for each independent choice
+        self,
+        dataset: Dataset,
+        spec: Preprocess,
+        *,
+        split: str,
+        implementation: str = "auto",
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        epoch: int = 0,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        threads: int | None = None,
+        last: LastStep | None = None,
+        on_bad: OnBad | None = None,
+        check_hash: bool = False,
+    ) -> None:
+        """Prepare to load; nothing is read yet.
+
+        Args:
+            dataset: Where the posters are.
+            spec: What is done to them; a random one is drawn from (seed, epoch, movie_id).
+            split: ``train``, ``validation`` or ``test``.
+            implementation: ``auto``, ``reference``, ``native`` or ``dali``.
+            rank: Which of the ranks this is, from 0.
+            world_size: Number of ranks.
+            seed: Of order, draws and replacements.
+            epoch: The first one.
+            batch_size: Of each rank.
+            shuffle: Whether each epoch has an order of its own; otherwise it is ``movie_id`` order.
+            threads: That prepare batches; None means as many as this process may use.
+            last: What happens to posters that do not fill a batch on each rank. None means ``REPEAT`` when shuffling,
+                as for training, and otherwise ``PARTIAL``, as for measuring.
+            on_bad: What stands in for a bad poster. None means ``REPLACE`` when shuffling and otherwise ``MASK``.
+            check_hash: Compare the SHA-256 of every poster with the dataset's.
+
+        Raises:
+            UnusableInput: A choice is out of range, or the split is empty or smaller than one step with ``DROP``.
+        """
+        self.spec = spec
+        self.batch_size = batch_size
+        self._rank, self._world_size, self._seed, self._shuffle = rank, world_size, seed, shuffle
+        self._last = last or (LastStep.REPEAT if shuffle else LastStep.PARTIAL)
+        self._on_bad = on_bad or (OnBad.REPLACE if shuffle else OnBad.MASK)
+        self._epoch, self._samples_done, self._digest = epoch, 0, 0
+        _check(rank=rank, world_size=world_size, batch_size=batch_size)
+        table = dataset.rows(split)
+        if len(self._sizes(len(table))) == 0:
+            wanted = world_size * batch_size if len(table) else 1
+            msg = (
+                f"split {split} of dataset {dataset.folder}: has {len(table)} posters, expected at least {wanted} for "
+                f"a batch of {batch_size} on each of {world_size} ranks; choose a smaller batch or crawl more"
+            )
+            raise UnusableInput(msg)
+        self._movie_ids: NDArray[np.int64] = table["movie_id"].to_numpy()
+        self._targets: NDArray[np.int64] = table["target"].to_numpy()
+        self._source = PosterSource(dataset.archive, table, check_hash=check_hash)
+        self._workers = threads or len(os.sched_getaffinity(0))
+        self._implementation = implementation
+        self._own = threading.local()  # each thread's preparer
+        self._memory = BatchMemory((batch_size, 3, spec.size, spec.size), spare=self._workers + 2)
+        self._quarantine: dict[int, Reason] = {}
+        self._reported = 0
+        make_preparer(spec, implementation, threads=1)  # a wrong name or a missing library shows now
+
+    @property
+    def quarantine(self) -> Mapping[int, Reason]:
+        """Movies whose poster could not be prepared so far, with the reason."""
+        return dict(self._quarantine)
+
+    @property
+    def digest(self) -> int:
+        """Of all (epoch, position, movie_id) that were yielded since this loader was made, 64 bits.
+
+        The digests of the ranks, and of the parts before and after a resume, add up (modulo 2**64) to that of one
+        undisturbed run on one rank.
+        """
+        return self._digest
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of another epoch; nothing happens if it is the current one."""
+        if epoch != self._epoch:
+            self._epoch, self._samples_done = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Say where the loader is: ``epoch``, and ``samples_done`` of it over all ranks."""
+        return {"epoch": self._epoch, "samples_done": self._samples_done}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go to where another loader of this dataset and seed was, whatever its world size.
+
+        Raises:
+            UnusableInput: The state is not one of this dataset.
+        """
+        epoch, samples_done = state.get("epoch", -1), state.get("samples_done", -1)
+        if epoch < 0 or not 0 <= samples_done <= len(self._movie_ids):
+            msg = f"loader state {dict(state)}: expected an epoch from 0 and 0 to {len(self._movie_ids)} samples_done"
+            raise UnusableInput(msg)
+        self._epoch, self._samples_done = epoch, samples_done
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch; the same on every rank."""
+        return len(self._sizes(len(self._movie_ids)))
+
+    def __iter__(self) -> Iterator[PosterBatch]:
+        """Yield the rest of the epoch, then move on to the next."""
+        return self._batches()
+
+    def _batches(self) -> Generator[PosterBatch]:
+        epoch = self._epoch
+        steps = self._plan()
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="keyart-loader")
+        try:
+            pending: deque[tuple[_Step, Future[PosterBatch]]] = deque()
+            for step in steps:
+                pending.append((step, pool.submit(self._load, epoch, step)))
+                if len(pending) > self._workers:
+                    yield self._next(epoch, pending)
+            while pending:
+                yield self._next(epoch, pending)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        self._epoch, self._samples_done = epoch + 1, 0
+        self._report()
+
+    def _next(self, epoch: int, pending: deque[tuple[_Step, Future[PosterBatch]]]) -> PosterBatch:
+        step, future = pending.popleft()
+        batch = future.result()
+        self._samples_done = step.samples_done
+        self._digest = (self._digest + position_digest(epoch, step.positions, batch.movie_ids)) % 2**64
+        return batch
+
+    def _sizes(self, samples: int) -> list[int]:
+        return step_sizes(samples, world_size=self._world_size, batch_size=self.batch_size, last=self._last)
+
+    def _plan(self) -> Iterator[_Step]:
+        count, begin = len(self._movie_ids), self._samples_done
+        sequence = epoch_sequence(self._movie_ids, seed=self._seed, epoch=self._epoch, shuffle=self._shuffle)
+        for size in self._sizes(count - begin):
+            share = rank_share(size, rank=self._rank, world_size=self._world_size)
+            positions = np.arange(begin + share.start, begin + share.stop)
+            begin += size
+            # positions past the end exist with REPEAT alone: the epoch's sequence from its beginning
+            yield _Step(rows=sequence[positions % count], positions=positions, samples_done=min(begin, count))
+
+    def _load(self, epoch: int, step: _Step) -> PosterBatch:
+        images = self._memory.take()[: len(step.rows)]
+        rows = step.rows.copy()
+        if self._on_bad is OnBad.REPLACE:
+            for place, row in enumerate(rows):
+                rows[place] = self._substitute(epoch, int(row))
+        bad = self._prepare(epoch, rows, images)
+        targets = self._targets[rows]
+        for place in bad:
+            if self._on_bad is OnBad.MASK:
+                targets[place] = IGNORED
+                continue
+            while True:  # _substitute ends it: what is found bad joins the quarantine
+                rows[place] = self._substitute(epoch, int(step.rows[place]))
+                if not self._prepare(epoch, rows[place : place + 1], images[place : place + 1]):
+                    break
+            targets[place] = self._targets[rows[place]]
+        return PosterBatch(images=images, movie_ids=self._movie_ids[rows], targets=targets)
+
+    def _prepare(self, epoch: int, rows: NDArray[np.int64], images: NDArray[np.float32]) -> list[int]:
+        """Fill ``images``; return the places of bad posters, which join the quarantine."""
+        found = [self._read(int(row)) for row in rows]
+        bodies = [b"" if isinstance(body, Reason) else body for body in found]
+        draws = None
+        if self.spec.is_random:
+            draws = [self._draw(epoch, int(row), body) for row, body in zip(rows, bodies, strict=True)]
+        prepared = self._preparer().prepare(bodies, draws, images)
+        bad: list[int] = []
+        for place, (body, reason) in enumerate(zip(found, prepared.reasons, strict=True)):
+            if reason is not None:
+                bad.append(place)
+                movie_id = int(self._movie_ids[rows[place]])
+                self._quarantine.setdefault(movie_id, body if isinstance(body, Reason) else reason)
+        return bad
+
+    def _read(self, row: int) -> bytes | Reason:
+        return self._quarantine.get(int(self._movie_ids[row])) or self._source.read(row)
+
+    def _draw(self, epoch: int, row: int, body: bytes) -> Draw:
+        size = shown_size(body)
+        if isinstance(size, Reason):  # the preparer will say so too; any draw will do
+            return draw(self.spec.for_evaluation(), 1, 1)
+        return draw(self.spec, *size, seed=self._seed, epoch=epoch, movie_id=int(self._movie_ids[row]))
+
+    def _substitute(self, epoch: int, row: int) -> int:
+        """Give the row itself or, where it is known to be bad, the first of its replacements that is not.
+
+        The replacements follow from (seed, epoch, movie_id), so the choice does not depend on when a poster was found
+        to be bad.
+        """
+        if not self._quarantine:
+            return row
+        movie_id, candidate = self._movie_ids[row : row + 1], row
+        for attempt in range(_REPLACEMENTS):
+            if int(self._movie_ids[candidate]) not in self._quarantine:
+                return candidate
+            candidate = int(keyed(movie_id, self._seed, epoch, attempt)[0] % np.uint64(len(self._movie_ids)))
+        reason, count = Counter(self._quarantine.values()).most_common(1)[0]
+        msg = (
+            f"dataset: {len(self._quarantine):,} of {len(self._movie_ids):,} posters cannot be prepared ({count:,} "
+            f"{reason}), too many to replace; check the archive"
+        )
+        raise WorkFailed(msg)
+
+    def _preparer(self) -> Preparer:
+        if not hasattr(self._own, "preparer"):
+            self._own.preparer = make_preparer(self.spec, self._implementation, threads=1)
+        return self._own.preparer
+
+    def _report(self) -> None:
+        if len(self._quarantine) > self._reported:
+            self._reported = len(self._quarantine)
+            reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(self._quarantine.values()).items())
+            log.warning(
+                "%d of %d posters quarantined (%s), each %s: %s",
+                self._reported,
+                len(self._movie_ids),
+                reasons,
+                "masked" if self._on_bad is OnBad.MASK else "replaced",
+                ", ".join(str(movie_id) for movie_id in sorted(self._quarantine)[:10]),
+            )
+
+
+def _check(*, rank: int, world_size: int, batch_size: int) -> None:
+    for name, value, low in (("world size", world_size, 1), ("batch size", batch_size, 1), ("rank", rank, 0)):
+        if value < low:
+            msg = f"{name} {value}: expected {low} or more"
+            raise UnusableInput(msg)
+    if rank >= world_size:
+        msg = f"rank {rank}: expected 0 to {world_size - 1} for a world size of {world_size}"
+        raise UnusableInput(msg)
