@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -186,7 +187,8 @@ def write_catalog(catalog: pl.DataFrame, path: Path) -> None:
         catalog.write_parquet(temporary, row_group_size=65_536)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         msg = f"catalogue {path}: cannot be written ({error}); choose another place with -o"
         raise WorkFailed(msg) from error
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections import Counter, deque
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,7 +64,8 @@ def connected(cpus: int | None = None) -> Generator[None]:
             logging_level=logging.ERROR,
         )
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # Ray prints there that a worker was lost, and stdout is for the summary
+            yield
     finally:
         ray.shutdown()
 

@@ -207,7 +207,7 @@ class Fetcher:
             if response.status in _REDIRECTS:
                 return _Answer(status=response.status, headers=response.headers, reason=Reason.REDIRECT)
             if response.status != _OK:
-                retry_after_s = _retry_after(response.headers.get("Retry-After"))
+                retry_after_s = retry_after(response.headers.get("Retry-After"))
                 return _Answer(status=response.status, reason=_reason_of(response.status), retry_after_s=retry_after_s)
             if (response.content_length or 0) > options.body_limit_bytes:
                 return _Answer(status=_OK, reason=Reason.TOO_LARGE)
@@ -293,8 +293,12 @@ def _reason_of_error(error: Exception) -> Reason:
     return Reason.CONNECTION
 
 
-def _retry_after(header: str | None) -> float:
-    """Seconds that a server asks to wait, in either form (RFC 9110, 10.2.3); 0 where it does not ask."""
+def retry_after(header: str | None) -> float:
+    """Read a Retry-After header in either form (RFC 9110, 10.2.3).
+
+    Returns:
+        Seconds to wait; 0 where the header is missing, unreadable or in the past.
+    """
     if not header:
         return 0.0
     if header.strip().isdecimal():
