@@ -26,7 +26,7 @@ class Manifest:
 
     format: str = FORMAT
     catalog_digest: str
-    """Of the selected movies and their poster paths (``crawler.frontier.digest``)."""
+    """Of the selected movies and their poster paths (``crawler.frontier.measure``)."""
     requested: int
     """Posters over all shards."""
     image_base: str

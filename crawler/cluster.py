@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -19,15 +20,15 @@ import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, TaskUnschedulableError, WorkerCrashedError
 
 from crawler.archive import Manifest, opened_for_crawl
-from crawler.crawl import CrawlOptions, crawl_shard
+from crawler.crawl import CrawlOptions, ShardCrawler
 from crawler.errors import WorkFailed
-from crawler.frontier import check_image_base, digest, plans, remaining, select
+from crawler.frontier import check_image_base, measure, plans, remaining, select
 from crawler.progress import Advance, silent
 from crawler.records import Reason, ShardPlan, ShardReceipt, Status
-from crawler.shards import SHARD_FOLDER, SIDECAR_SUFFIX, committed_shards, read_sidecar
+from crawler.shards import SHARD_FOLDER, SIDECAR_SUFFIX, committed_shards
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -127,69 +128,101 @@ def crawl(
     """
     started_s = time.monotonic()
     selected = select(catalog, options.selection)
+    digest, requested = measure(selected)
     manifest = Manifest(
-        catalog_digest=digest(selected),
-        requested=selected.height,
+        catalog_digest=digest,
+        requested=requested,
         image_base=check_image_base(options.image_base),
         shard_size=options.shard_size,
     )
     with opened_for_crawl(archive, manifest) as folder:
         before = set(committed_shards(folder))
-        planned = plans(selected, options.image_base, options.shard_size)
-        advance(sum(read_sidecar(folder, name).height for name in before))
-        todo = deque(remaining(planned, before))
-        receipts = _run(todo, folder, options, advance) if todo else []
-        return _report(archive, selected.height, len(before), receipts, time.monotonic() - started_s)
+        advance(min(len(before) * options.shard_size, requested))
+        todo = remaining(plans(selected, options.image_base, options.shard_size), before)
+        shards = -(-requested // options.shard_size)
+        receipts = _run(todo, folder, options, advance) if len(before) < shards else []
+        return _report(archive, requested, len(before), receipts, time.monotonic() - started_s)
 
 
-def _run(todo: deque[ShardPlan], folder: Path, options: CrawlOptions, advance: Advance) -> list[ShardReceipt]:
+def _run(todo: Iterator[ShardPlan], folder: Path, options: CrawlOptions, advance: Advance) -> list[ShardReceipt]:
     """Keep as many shards in work as there are workers, until all are done or have failed for good."""
-    workers = min(options.workers_used, len(todo))
-    sizes = {plan.name: len(plan.requests) for plan in todo}
-    in_flight: dict[ray.ObjectRef[Any], ShardPlan] = {}
-    losses: Counter[str] = Counter()
-    broken: dict[str, str] = {}
-    receipts: list[ShardReceipt] = []
-    with connected(workers):
-        # A worker mostly waits for the network, so `workers` of them share whatever CPUs this Ray has.
-        share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / workers)
-        task = ray.remote(crawl_shard).options(num_cpus=share, max_retries=0)
-        while todo or in_flight:
-            while todo and len(in_flight) < workers:
-                plan = todo.popleft()
+    shards = _Shards(todo)
+    with connected(options.workers_used):
+        # A worker mostly waits for the network, so all of them share whatever CPUs this Ray has.
+        share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / options.workers_used)
+        task = ray.remote(_crawl_shard).options(num_cpus=share, max_retries=0)
+        in_flight: dict[ray.ObjectRef[Any], ShardPlan] = {}
+        while True:
+            while len(in_flight) < options.workers_used and (plan := shards.next()):
                 in_flight[task.remote(plan, folder, options)] = plan
+            if not in_flight:
+                break
             ready, _ = ray.wait(list(in_flight), num_returns=1)
             plan = in_flight.pop(ready[0])
             try:
                 receipt: ShardReceipt = ray.get(ready[0])
             except (WorkerCrashedError, NodeDiedError, ObjectLostError, TaskUnschedulableError) as error:
-                losses[plan.name] += 1
-                _log.warning("shard %s: its worker was lost (%s), loss %d", plan.name, error, losses[plan.name])
-                if losses[plan.name] < MOST_LOSSES:
-                    todo.append(plan)
-                else:
-                    broken[plan.name] = f"its worker was lost {MOST_LOSSES} times"
+                shards.lost(plan, str(error).partition("\n")[0])
             except OSError as error:  # Ray raises what the task raised
-                broken[plan.name] = str(error).strip().splitlines()[-1]
+                shards.broken[plan.name] = str(error).strip().splitlines()[-1]
             else:
-                _check_receipt(receipt, plan)
-                receipts.append(receipt)
-                advance(sizes[plan.name], _note(receipts))
-    if broken:
-        name, reason = next(iter(broken.items()))
-        msg = (
-            f"crawl: {len(broken)} of {len(sizes)} shards could not be finished ({name}: {reason}); the others are "
-            "committed, and the same command again fetches only what is missing"
-        )
-        raise WorkFailed(msg)
-    return receipts
+                shards.finished(plan, receipt)
+                advance(len(plan.requests), _note(shards.receipts))
+    shards.check()
+    return shards.receipts
 
 
-def _check_receipt(receipt: ShardReceipt, plan: ShardPlan) -> None:
-    accounted = receipt.ok + sum(receipt.failed.values())
-    if receipt.name != plan.name or accounted != len(plan.requests):
-        msg = f"shard {plan.name}: its receipt {receipt} does not account for {len(plan.requests)} posters"
-        raise WorkFailed(msg)
+class _Shards:
+    """What became of each shard of a crawl."""
+
+    def __init__(self, todo: Iterator[ShardPlan]) -> None:
+        self._todo = todo
+        self._again: deque[ShardPlan] = deque()
+        self._losses: Counter[str] = Counter()
+        self.receipts: list[ShardReceipt] = []
+        self.broken: dict[str, str] = {}
+
+    def next(self) -> ShardPlan | None:
+        """Give the next plan: one whose worker was lost, or a new one."""
+        return self._again.popleft() if self._again else next(self._todo, None)
+
+    def lost(self, plan: ShardPlan, reason: str) -> None:
+        """Put a plan back, unless it has lost too many workers for that to be chance."""
+        self._losses[plan.name] += 1
+        _log.warning("shard %s: its worker was lost (%s), loss %d", plan.name, reason, self._losses[plan.name])
+        if self._losses[plan.name] < MOST_LOSSES:
+            self._again.append(plan)
+        else:
+            self.broken[plan.name] = f"its worker was lost {MOST_LOSSES} times"
+
+    def finished(self, plan: ShardPlan, receipt: ShardReceipt) -> None:
+        """Accept a receipt that accounts for every poster of its plan."""
+        accounted = receipt.ok + sum(receipt.failed.values())
+        if receipt.name != plan.name or accounted != len(plan.requests):
+            msg = f"shard {plan.name}: its receipt {receipt} does not account for {len(plan.requests)} posters"
+            raise WorkFailed(msg)
+        self.receipts.append(receipt)
+
+    def check(self) -> None:
+        """Fail if a shard could not be finished."""
+        if self.broken:
+            name, reason = next(iter(self.broken.items()))
+            msg = (
+                f"crawl: {len(self.broken)} of {len(self.broken) + len(self.receipts)} shards could not be finished "
+                f"({name}: {reason}); the others are committed, and the same command again fetches what is missing"
+            )
+            raise WorkFailed(msg)
+
+
+def _crawl_shard(plan: ShardPlan, folder: Path, options: CrawlOptions) -> ShardReceipt:
+    """Run in a worker process."""
+    return _shard_crawler(options).crawl(plan, folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _shard_crawler(options: CrawlOptions) -> ShardCrawler:
+    """Keep the loop and its connections open from one shard of a crawl to the next."""
+    return ShardCrawler(options).__enter__()
 
 
 def _note(receipts: list[ShardReceipt]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import errno
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import uvloop
 
@@ -21,6 +24,7 @@ from crawler.verify import verify
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from crawler.records import PosterRequest, ShardPlan, ShardReceipt
 
@@ -39,6 +43,8 @@ class CrawlOptions:
     """Shards in work at once, each in a process of its own."""
     shard_size: int = 1000
     """Posters requested per shard; also what a kill costs at most."""
+    spool_bytes: int = 64 * 2**20
+    """Bodies of one shard that wait in memory to be written, the others in a file; 1,000 posters have 14 MB."""
     selection: Selection = field(default_factory=Selection)
     fetch: FetchOptions = field(default_factory=FetchOptions)
 
@@ -69,48 +75,107 @@ class CrawlOptions:
         return self.connections // self.workers_used
 
 
-def crawl_shard(plan: ShardPlan, folder: Path, options: CrawlOptions) -> ShardReceipt:
-    """Fetch the posters of one plan and commit them as one shard.
+class ShardCrawler:
+    """One event loop, one session and one verifying thread for all shards that a process works on.
 
-    Args:
-        plan: What to fetch.
-        folder: Where the shard goes; must exist.
-        options: Shared by all plans of a crawl.
-
-    Returns:
-        The receipt of the committed shard.
-
-    Raises:
-        OSError: The disk is full or not writable; nothing was committed.
+    Example:
+        >>> with ShardCrawler(CrawlOptions()) as crawler:  # doctest: +SKIP
+        ...     receipt = crawler.crawl(plan, folder)
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        outcomes = runner.run(_outcomes(plan.requests, options))
-    return write_shard(folder, plan.name, outcomes)
+
+    def __init__(self, options: CrawlOptions) -> None:
+        """Prepare; nothing is opened before ``__enter__``."""
+        self._options = options
+        self._connections = options.connections_per_worker
+        self._fetcher = Fetcher(options.fetch, self._connections, Pacer(options.rate_per_worker))
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="verify")
+
+    def __enter__(self) -> Self:
+        self._runner.run(self._fetcher.open())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.run(self._fetcher.close())
+        self._runner.close()
+        self._threads.shutdown()
+
+    def crawl(self, plan: ShardPlan, folder: Path) -> ShardReceipt:
+        """Fetch the posters of one plan and commit them as one shard.
+
+        Args:
+            plan: What to fetch.
+            folder: Where the shard goes; must exist.
+
+        Returns:
+            The receipt of the committed shard.
+
+        Raises:
+            OSError: The disk is full or not writable; nothing was committed.
+        """
+        with Spool(folder, plan.name, self._options.spool_bytes) as spool:
+            outcomes = self._runner.run(self._outcomes(plan.requests, spool))
+            return write_shard(folder, plan.name, outcomes, spool.body)
+
+    async def _outcomes(self, requests: Sequence[PosterRequest], spool: Spool) -> list[PosterRecord | Failure]:
+        left = iter(requests)
+        outcomes: list[PosterRecord | Failure] = []
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._connections, len(requests))):
+                group.create_task(self._drain(left, spool, outcomes))
+        return outcomes
+
+    async def _drain(self, left: Iterator[PosterRequest], spool: Spool, outcomes: list[PosterRecord | Failure]) -> None:
+        """Fetch one poster after the other until none is left."""
+        loop = asyncio.get_running_loop()
+        for request in left:
+            outcome = await self._fetcher.fetch(request)
+            if isinstance(outcome, Fetched):
+                outcome = await loop.run_in_executor(self._threads, verify, outcome)
+            outcomes.append(spool.keep(outcome) if isinstance(outcome, PosterRecord) else outcome)
 
 
-async def _outcomes(requests: Sequence[PosterRequest], options: CrawlOptions) -> list[PosterRecord | Failure]:
-    left = iter(requests)
-    outcomes: list[PosterRecord | Failure] = []
-    connections = options.connections_per_worker
-    pace = Pacer(options.rate_per_worker)
-    with ThreadPoolExecutor(1, thread_name_prefix="verify") as threads:
-        async with Fetcher(options.fetch, connections, pace) as fetcher, asyncio.TaskGroup() as group:
-            for _ in range(min(connections, len(requests))):
-                group.create_task(_drain(left, fetcher, threads, outcomes))
-    return outcomes
+class Spool:
+    """Bodies that wait for their shard to be written: in memory, and beyond a limit in a nameless file."""
 
+    def __init__(self, folder: Path, name: str, limit_bytes: int) -> None:
+        """Prepare a spool in ``folder``; the file is made when it is needed."""
+        self._path = folder / f".{name}.{os.getpid()}.spool.tmp"
+        self._left_bytes = limit_bytes
+        self._places: dict[int, tuple[int, int]] = {}
+        self._end = 0
+        self._file: int | None = None
 
-async def _drain(
-    left: Iterator[PosterRequest],
-    fetcher: Fetcher,
-    threads: ThreadPoolExecutor,
-    outcomes: list[PosterRecord | Failure],
-) -> None:
-    """Fetch one poster after the other until none is left."""
-    loop = asyncio.get_running_loop()
-    for request in left:
-        fetched = await fetcher.fetch(request)
-        if isinstance(fetched, Fetched):
-            outcomes.append(await loop.run_in_executor(threads, verify, fetched))
-        else:
-            outcomes.append(fetched)
+    def keep(self, record: PosterRecord) -> PosterRecord:
+        """Keep a record's body; what does not fit in memory leaves the record and goes to the file."""
+        body = record.fetched.body
+        self._left_bytes -= len(body)
+        if self._left_bytes >= 0:
+            return record
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._path.unlink()  # it ends with this process, however that ends
+        written = os.pwrite(self._file, body, self._end)
+        if written != len(body):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        self._places[record.movie_id] = (self._end, len(body))
+        self._end += len(body)
+        return dataclasses.replace(record, fetched=dataclasses.replace(record.fetched, body=b""))
+
+    def body(self, record: PosterRecord) -> bytes:
+        """Give back a body that was kept."""
+        if (place := self._places.get(record.movie_id)) is None or self._file is None:
+            return record.fetched.body
+        offset_bytes, size_bytes = place
+        return os.pread(self._file, size_bytes, offset_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            os.close(self._file)

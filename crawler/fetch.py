@@ -73,7 +73,8 @@ class FetchOptions:
     poster_s: float = 180.0
     """All attempts and the waits between them; waiting for the rate limit is not counted."""
     redirects: int = 5
-    body_limit_bytes: int = 8 * 2**20
+    body_limit_bytes: int = 4 * 2**20
+    """64 connections hold at most 256 MiB."""
     allow_private: bool = False
     """Whether loopback, private and link-local addresses may be asked."""
     insecure_host: str | None = None
@@ -105,7 +106,7 @@ class Fetcher:
     def __init__(
         self, options: FetchOptions, connections: int, pace: Callable[[str], Awaitable[None]] | None = None
     ) -> None:
-        """Prepare; nothing is opened before ``__aenter__``.
+        """Prepare; nothing is opened before ``open``.
 
         Args:
             options: Deadlines and limits.
@@ -118,6 +119,16 @@ class Fetcher:
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Open the session in the running event loop."""
         options = self._options
         connector = aiohttp.TCPConnector(
             limit=self._connections,
@@ -135,11 +146,9 @@ class Fetcher:
             timeout=aiohttp.ClientTimeout(sock_connect=options.connect_s, sock_read=options.idle_s),
             trust_env=False,
         )
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
+        """Close the session and its connections."""
         await self._session.close()
 
     async def fetch(self, request: PosterRequest) -> Fetched | Failure:

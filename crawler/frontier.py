@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
@@ -40,58 +41,75 @@ class Selection:
                 raise UnusableInput(msg)
 
 
-def select(catalog: pl.DataFrame | pl.LazyFrame, selection: Selection) -> pl.DataFrame:
+def select(catalog: pl.DataFrame | pl.LazyFrame, selection: Selection) -> pl.LazyFrame:
     """Choose the movies whose posters are fetched.
 
     Args:
-        catalog: With the columns of ``crawler.catalog.CATALOG_SCHEMA``.
+        catalog: With the columns of ``crawler.catalog.CATALOG_SCHEMA``, in ``movie_id`` order. Without a limit it is
+            read piece by piece, and may be larger than the memory.
         selection: What to take. Equal popularity is decided by the smaller id; unknown popularity comes last.
 
     Returns:
         ``movie_id`` and ``poster_path``, in ``movie_id`` order.
 
     Raises:
-        UnusableInput: A genre does not occur in the catalogue, or nothing is left.
+        UnusableInput: A genre does not occur in the catalogue.
     """
     movies = catalog.lazy()
     if selection.genres:
         wanted = _known_genres(movies, selection.genres)
         movies = movies.filter(pl.col("first_genre").str.to_lowercase().is_in(wanted))
     movies = movies.filter(pl.col("poster_path").is_not_null())
-    if selection.per_genre is not None or selection.limit is not None:
-        movies = movies.sort("popularity", "movie_id", descending=[True, False], nulls_last=True)
+    if selection.per_genre is None and selection.limit is None:
+        return movies.select("movie_id", "poster_path")
+    movies = movies.sort("popularity", "movie_id", descending=[True, False], nulls_last=True)
     if selection.per_genre is not None:
-        movies = movies.group_by("first_genre", maintain_order=True).head(selection.per_genre)
-        movies = movies.sort("popularity", "movie_id", descending=[True, False], nulls_last=True)
+        rank = pl.int_range(pl.len()).over("first_genre")
+        movies = movies.filter(rank < selection.per_genre)
     if selection.limit is not None:
         movies = movies.head(selection.limit)
-    chosen = movies.select("movie_id", "poster_path").sort("movie_id").collect()
-    if chosen.is_empty():
+    return movies.select("movie_id", "poster_path").collect(engine="streaming").sort("movie_id").lazy()
+
+
+def measure(selected: pl.LazyFrame) -> tuple[str, int]:
+    """Hash and count what is to be fetched.
+
+    Returns:
+        A hex digest, the same for the same movies and poster paths wherever it is taken, and the number of movies.
+
+    Raises:
+        UnusableInput: Nothing is selected, or the movies are not in ``movie_id`` order.
+    """
+    total = hashlib.sha256()
+    movies, last = 0, -1
+    for chunk in _chunks(selected):
+        ids = chunk["movie_id"]
+        if ids[0] <= last or not (ids.diff().slice(1) > 0).all():
+            msg = f"catalogue: rows near movie {ids[0]} are not in movie_id order; make it again with `keyart catalog`"
+            raise UnusableInput(msg)
+        last = ids[-1]
+        movies += chunk.height
+        total.update("".join(chunk.select(pl.format("{}\t{}\n", "movie_id", "poster_path")).to_series()).encode())
+    if not movies:
         msg = "catalogue: no movie with a poster path is left to fetch; check --genres and the column poster_path"
         raise UnusableInput(msg)
-    return chosen
+    return total.hexdigest(), movies
 
 
-def digest(selected: pl.DataFrame) -> str:
-    """Hash what is to be fetched: the same movies with the same poster paths have the same digest everywhere."""
-    total = hashlib.sha256()
-    for chunk in selected.iter_slices(_CHUNK):
-        total.update("".join(f"{movie_id}\t{path}\n" for movie_id, path in chunk.iter_rows()).encode())
-    return total.hexdigest()
-
-
-def plans(selected: pl.DataFrame, image_base: str, shard_size: int) -> Iterator[ShardPlan]:
+def plans(selected: pl.LazyFrame, image_base: str, shard_size: int) -> Iterator[ShardPlan]:
     """Cut a selection into shards; which poster stands in which shard depends on the selection alone.
 
     Example:
-        >>> selected = pl.DataFrame({"movie_id": [2, 3, 5], "poster_path": ["/a.jpg", "/b.jpg", "/c.jpg"]})
+        >>> selected = pl.LazyFrame({"movie_id": [2, 3, 5], "poster_path": ["/a.jpg", "/b.jpg", "/c.jpg"]})
         >>> [(plan.name, len(plan.requests)) for plan in plans(selected, "https://host/w185", 2)]
         [('shard-00000', 2), ('shard-00001', 1)]
     """
-    for index, chunk in enumerate(selected.iter_slices(shard_size)):
-        requests = tuple(
-            PosterRequest(movie_id=movie_id, url=poster_url(image_base, path)) for movie_id, path in chunk.iter_rows()
-        )
+    rows = (row for chunk in _chunks(selected) for row in chunk.iter_rows())
+    for index in count():
+        part = islice(rows, shard_size)
+        requests = tuple(PosterRequest(movie_id=movie_id, url=poster_url(image_base, path)) for movie_id, path in part)
+        if not requests:
+            return
         yield ShardPlan(name=f"shard-{index:05d}", requests=requests)
 
 
@@ -127,6 +145,10 @@ def check_image_base(image_base: str) -> str:
         msg = f"--image-base {image_base}: expected an http or https URL without a query, like {TMDB_IMAGE_BASE}"
         raise UnusableInput(msg)
     return image_base.rstrip("/")
+
+
+def _chunks(selected: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    return (chunk for chunk in selected.collect_batches(chunk_size=_CHUNK, maintain_order=True) if chunk.height)
 
 
 def _known_genres(movies: pl.LazyFrame, genres: tuple[str, ...]) -> list[str]:

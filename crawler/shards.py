@@ -23,7 +23,7 @@ from crawler.errors import UnusableInput
 from crawler.records import Failure, PosterRecord, ShardReceipt, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -52,13 +52,19 @@ TAR_SUFFIX: Final = ".tar"
 SIDECAR_SUFFIX: Final = ".parquet"
 
 
-def write_shard(folder: Path, name: str, outcomes: Iterable[PosterRecord | Failure]) -> ShardReceipt:
+def write_shard(
+    folder: Path,
+    name: str,
+    outcomes: Iterable[PosterRecord | Failure],
+    body_of: Callable[[PosterRecord], bytes] = lambda record: record.fetched.body,
+) -> ShardReceipt:
     """Write and commit one shard; an earlier shard of that name is replaced whole.
 
     Args:
         folder: Where the shard goes; must exist.
         name: File stem, without a suffix.
         outcomes: One terminal outcome per requested poster, in any order.
+        body_of: Where a record's bytes are, if not in the record.
 
     Returns:
         The receipt of the committed shard.
@@ -71,7 +77,7 @@ def write_shard(folder: Path, name: str, outcomes: Iterable[PosterRecord | Failu
     tar_temporary, sidecar_temporary = _temporary(tar_path), _temporary(sidecar_path)
     try:
         with tar_temporary.open("w+b") as stream:
-            rows = _write_tar(stream, ordered)
+            rows = _write_tar(stream, ordered, body_of)
             stream.flush()
             os.fsync(stream.fileno())
             size_bytes = stream.tell()
@@ -182,15 +188,20 @@ def _movie_id(outcome: PosterRecord | Failure) -> int:
     return outcome.movie_id if isinstance(outcome, PosterRecord) else outcome.request.movie_id
 
 
-def _write_tar(stream: io.BufferedRandom, outcomes: Sequence[PosterRecord | Failure]) -> list[tuple[object, ...]]:
+def _write_tar(
+    stream: io.BufferedRandom,
+    outcomes: Sequence[PosterRecord | Failure],
+    body_of: Callable[[PosterRecord], bytes],
+) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for outcome in outcomes:
             if isinstance(outcome, Failure):
                 rows.append(_failure_row(outcome))
                 continue
-            _add(tar, f"{outcome.movie_id}.jpg", outcome.fetched.body)
-            size_bytes = len(outcome.fetched.body)
+            body = body_of(outcome)
+            _add(tar, f"{outcome.movie_id}.jpg", body)
+            size_bytes = len(body)
             offset_bytes = tar.offset - _padded(size_bytes)
             _add(tar, f"{outcome.movie_id}.json", _sample_card(outcome))
             rows.append(_record_row(outcome, offset_bytes, size_bytes))

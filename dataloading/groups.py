@@ -22,8 +22,9 @@ RELATIONS: Final = ("collection", "title", "poster")
 POSTER_DISTANCE: Final = 4
 """Bits of 64 in which the dhash of near-identical posters may differ.
 
-Measured on 16,256 real posters: scaled to half and saved again at quality 60, 99.8 % stay within 4 bits; of the 132
-million pairs of different posters, 7 come that close by chance.
+Measured on 16,256 real posters: enlarged by half and saved again at quality 80, 99.4 % stay within 4 bits, reduced to
+half at quality 60 94.4 %; of the 132 million pairs of different files 31 are that close. More bits would join
+strangers: 202 pairs at 6, 1,198 at 8.
 """
 
 _HASH_BITS: Final = 64

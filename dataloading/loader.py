@@ -58,7 +58,8 @@ class PosterBatch:
     movie_ids: NDArray[np.int64]
     """int64 [b], TMDb ids."""
     targets: NDArray[np.int64]
-    """int64 [b], indices of the dataset's vocabulary; ``IGNORED`` where the poster is masked."""
+    """int64 [b], indices of the dataset's vocabulary, or for several labels a movie int64 [b, c] of 0 and 1;
+    ``IGNORED`` where the poster is masked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,7 @@ class PosterLoader:
             )
             raise UnusableInput(msg)
         self._movie_ids: NDArray[np.int64] = table["movie_id"].to_numpy()
-        self._targets: NDArray[np.int64] = table["target"].to_numpy()
+        self._targets = dataset.targets(table)
         self._source = PosterSource(dataset.archive, table, check_hash=check_hash)
         threads = threads or len(os.sched_getaffinity(0))
         self._implementation = default_implementation() if implementation == "auto" else implementation

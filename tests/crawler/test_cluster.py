@@ -173,7 +173,7 @@ def test_killed_workers_are_replaced(undisturbed: Path, command: Callable[..., l
     )
     for already in (1, 3):
         wait_for(lambda already=already: len(committed_shards(archive / "shards")) >= already)
-        working = [pid for pid, line in descendants(running.pid).items() if line.startswith("ray::crawl_shard")]
+        working = [pid for pid, line in descendants(running.pid).items() if line.startswith("ray::_crawl_shard")]
         assert working
         for pid in working:
             os.kill(pid, signal.SIGKILL)

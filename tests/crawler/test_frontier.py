@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crawler.catalog import CATALOG_SCHEMA
 from crawler.errors import UnusableInput
-from crawler.frontier import Selection, check_image_base, digest, plans, poster_url, remaining, select
+from crawler.frontier import Selection, check_image_base, measure, plans, poster_url, remaining, select
 
 BASE = "https://host/w185"
 
@@ -45,7 +45,7 @@ MOVIES = catalog(
 )
 def test_the_most_popular_enter(selection: Selection, expected: list[int]) -> None:
     """Popularity decides, then the smaller id; a movie without a poster path never enters."""
-    assert select(MOVIES, selection)["movie_id"].to_list() == expected
+    assert select(MOVIES, selection).collect()["movie_id"].to_list() == expected
 
 
 def test_an_unknown_genre_is_named() -> None:
@@ -57,13 +57,21 @@ def test_an_unknown_genre_is_named() -> None:
 def test_an_empty_selection_is_refused() -> None:
     """Nothing to fetch is a mistake, not an empty archive."""
     with pytest.raises(UnusableInput, match="no movie with a poster path"):
-        select(MOVIES.filter(pl.col("movie_id") == 6), Selection())
+        measure(select(MOVIES.filter(pl.col("movie_id") == 6), Selection()))
+
+
+def test_a_catalog_out_of_order_is_refused() -> None:
+    """Shards are cut from ids in order, each once; another order would cut other shards."""
+    with pytest.raises(UnusableInput, match="not in movie_id order"):
+        measure(select(pl.concat([MOVIES.head(2), MOVIES.head(2)]), Selection()))
+    with pytest.raises(UnusableInput, match="not in movie_id order; make it again"):
+        measure(select(MOVIES.reverse(), Selection(genres=("horror",))))
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.sets(st.integers(0, 60)))
 def test_plans_left_and_plans_done_are_all_plans(movies: int, shard_size: int, done: set[int]) -> None:
     """Every poster stands in exactly one plan, in id order; what is committed is not planned again."""
-    selected = pl.DataFrame({"movie_id": range(movies), "poster_path": ["/a.jpg"] * movies})
+    selected = pl.LazyFrame({"movie_id": range(movies), "poster_path": ["/a.jpg"] * movies})
     everything = list(plans(selected, BASE, shard_size))
     assert [request.movie_id for plan in everything for request in plan.requests] == list(range(movies))
     committed = {f"shard-{index:05d}" for index in done}
@@ -74,9 +82,11 @@ def test_plans_left_and_plans_done_are_all_plans(movies: int, shard_size: int, d
 def test_digest_changes_with_any_movie_or_path() -> None:
     """The digest is of the content, in order, and not of how it lies in memory."""
     selected = select(MOVIES, Selection())
-    assert digest(selected) == digest(pl.concat([selected.head(2), selected.tail(3)], rechunk=False))
-    assert digest(selected) != digest(selected.head(4))
-    assert digest(selected) != digest(selected.with_columns(poster_path=pl.lit("/other.jpg")))
+    digest, movies = measure(selected)
+    assert movies == 5
+    assert measure(pl.concat([selected.head(2), selected.tail(3)])) == (digest, movies)
+    assert measure(selected.head(4))[0] != digest
+    assert measure(selected.with_columns(poster_path=pl.lit("/other.jpg")))[0] != digest
 
 
 @pytest.mark.parametrize(

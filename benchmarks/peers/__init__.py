@@ -1,0 +1,1 @@
+"""One file per competitor, and what all of them are measured against."""
