@@ -35,7 +35,8 @@ app = App(
     version_flags=["--version"],
 )
 for _verb, (_target, _line) in VERBS.items():
-    app.command(_target, name=_verb, help=_line)
+    # A verb that is called shows its whole docstring, example included; the others are not imported for one line each.
+    app.command(_target, name=_verb, help=None if _verb in sys.argv else _line)
 
 BENCHMARKS: Final = {
     "loading": ("benchmarks.loading:loading", "Our loader and five others, from their own formats to batches."),
