@@ -9,12 +9,12 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from training.run_folder import machine
 
 from crawler.errors import UnusableInput
 from serving.engine import EMBEDDINGS, LOGITS, MAPS, EngineCard, Explanation, Goal, Precision
 from training import models
 from training.checkpoint import WEIGHTS, load_weights
+from training.run_folder import machine
 
 if TYPE_CHECKING:
     from pathlib import Path
