@@ -15,12 +15,12 @@ import mmap
 import os
 import tarfile
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import polars as pl
 
 from crawler.errors import UnusableInput
-from crawler.records import Failure, PosterRecord, ShardReceipt, Status
+from crawler.records import Failure, Fetched, PosterRecord, PosterRequest, Reason, ShardReceipt, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -72,7 +72,7 @@ def write_shard(
     Raises:
         OSError: The disk is full or not writable; nothing was committed and no temporary file is left.
     """
-    ordered = sorted(outcomes, key=_movie_id)
+    ordered = sorted(outcomes, key=lambda outcome: outcome.movie_id)
     tar_path, sidecar_path = folder / f"{name}{TAR_SUFFIX}", folder / f"{name}{SIDECAR_SUFFIX}"
     tar_temporary, sidecar_temporary = _temporary(tar_path), _temporary(sidecar_path)
     try:
@@ -126,6 +126,15 @@ def read_sidecar(folder: Path, name: str) -> pl.DataFrame:
         msg = f"shard sidecar {path}: lacks {', '.join(missing)}; expected the columns of a crawl's sidecar"
         raise UnusableInput(msg)
     return rows.select(*SIDECAR_SCHEMA)
+
+
+def read_outcomes(folder: Path, name: str) -> list[PosterRecord | Failure]:
+    """Read back what ``write_shard`` was given, without the bodies.
+
+    Raises:
+        UnusableInput: The sidecar cannot be read.
+    """
+    return [_outcome(row) for row in read_sidecar(folder, name).iter_rows(named=True)]
 
 
 def read_index(archive: Path) -> pl.DataFrame:
@@ -182,10 +191,6 @@ class ShardReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _movie_id(outcome: PosterRecord | Failure) -> int:
-    return outcome.movie_id if isinstance(outcome, PosterRecord) else outcome.request.movie_id
 
 
 def _write_tar(
@@ -249,6 +254,32 @@ def _record_row(record: PosterRecord, offset_bytes: int, size_bytes: int) -> tup
         fetched.etag,
         fetched.last_modified,
         fetched.fetched_at,
+    )
+
+
+def _outcome(row: dict[str, Any]) -> PosterRecord | Failure:
+    request = PosterRequest(
+        movie_id=row["movie_id"], url=row["url"], etag=row["etag"], last_modified=row["last_modified"]
+    )
+    if row["status"] != Status.OK:
+        return Failure(
+            request=request,
+            reason=Reason(row["reason"]),
+            attempts=row["attempts"],
+            fetched_at=row["fetched_at"],
+            http_status=row["http_status"],
+        )
+    fetched = Fetched(
+        request=request,
+        body=b"",
+        http_status=row["http_status"],
+        attempts=row["attempts"],
+        fetched_at=row["fetched_at"],
+        etag=row["etag"],
+        last_modified=row["last_modified"],
+    )
+    return PosterRecord(
+        fetched=fetched, height=row["height"], width=row["width"], sha256=row["sha256"], dhash=row["dhash"]
     )
 
 
