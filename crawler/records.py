@@ -55,6 +55,8 @@ class Reason(StrEnum):
     """An image by its header that does not decode to the end."""
     UNCHANGED = "unchanged"
     """304: what is stored is what the host has. Ends a refresh, and stands in no sidecar."""
+    REMOVED = "removed"
+    """Taken out of the archive on request; never fetched again."""
     MISSING = "missing"
     """The archive or folder names it, and its bytes are not there."""
 

@@ -8,6 +8,7 @@ posters and their ids alone: members stand in ``movie_id`` order with a fixed ow
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import mmap
 import os
 import tarfile
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import polars as pl
@@ -23,7 +25,7 @@ from crawler.errors import UnusableInput
 from crawler.records import Failure, Fetched, PosterRecord, PosterRequest, Reason, ShardReceipt, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -85,10 +87,12 @@ def write_shard(
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         pl.DataFrame(rows, schema=SIDECAR_SCHEMA, orient="row").write_parquet(sidecar_temporary)
         _sync(sidecar_temporary)
-        sidecar_path.unlink(missing_ok=True)  # a crash between the renames must not pair an old index with a new tar
-        tar_temporary.replace(tar_path)
-        sidecar_temporary.replace(sidecar_path)
-        _sync(folder)
+        with _committing(folder):
+            # A crash between the renames must not pair an old index with a new tar.
+            sidecar_path.unlink(missing_ok=True)
+            tar_temporary.replace(tar_path)
+            sidecar_temporary.replace(sidecar_path)
+            _sync(folder)
     finally:
         tar_temporary.unlink(missing_ok=True)
         sidecar_temporary.unlink(missing_ok=True)
@@ -290,6 +294,17 @@ def _failure_row(failure: Failure) -> tuple[object, ...]:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def _committing(folder: Path) -> Generator[None]:
+    """Let one process at a time commit: the workers of a killed crawl may outlive it into the next one."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

@@ -15,6 +15,7 @@ from crawler.fetch import USER_AGENT, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection
 from crawler.progress import progress_bar
 from crawler.records import Reason
+from crawler.removal import RemovalReport, remove
 
 
 def catalog(raw: Path, *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> CatalogReport:
@@ -95,13 +96,6 @@ def crawl(
         return crawl_catalog(movies, output, options, advance)
 
 
-def _reasons(words: str | None) -> tuple[str, ...]:
-    """Read the reasons of `--retry-failed`."""
-    if words is None:
-        return ()
-    return tuple(Reason) if words.strip() == "all" else tuple(word.strip() for word in words.split(",") if word.strip())
-
-
 archive = App(name="archive", help="Check an archive of shards, and say what is in it.")
 
 
@@ -128,3 +122,27 @@ def archive_stats(folder: Path) -> ArchiveStats:
         folder: Archive written by `keyart crawl`.
     """
     return stats(folder)
+
+
+@archive.command(name="remove")
+def archive_remove(folder: Path, *movie_ids: int) -> RemovalReport:
+    """Take posters out of an archive for good; their rows stay, with the reason `removed`.
+
+    Example: `keyart archive remove archive 862 8844`
+
+    Args:
+        folder: Archive written by `keyart crawl`.
+        movie_ids: TMDb ids of the posters.
+    """
+    return remove(folder, movie_ids)
+
+
+def _reasons(words: str | None) -> tuple[str, ...]:
+    """Read the reasons of `--retry-failed`."""
+    if words is None:
+        return ()
+    return (
+        tuple(set(Reason) - {Reason.REMOVED})
+        if words.strip() == "all"
+        else tuple(word.strip() for word in words.split(",") if word.strip())
+    )

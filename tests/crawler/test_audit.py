@@ -17,6 +17,7 @@ from crawler.fetch import FetchOptions
 from crawler.frontier import plans
 from crawler.origin import PosterServer
 from crawler.politeness import LocalLedger
+from crawler.removal import remove
 from crawler.shards import read_sidecar
 
 if TYPE_CHECKING:
@@ -116,6 +117,23 @@ def test_stats_count_everything(archive: Path) -> None:
     assert found.same_bytes == 1
     assert found.same_dhash >= 1
     assert found.attempts_mean == 1
+
+
+def test_a_removed_poster_is_gone_and_leaves_a_row(archive: Path) -> None:
+    """No tar holds its bytes any more, its row says why, and the rest is whole."""
+    report = remove(archive, [2, 6, 0])
+    assert (report.removed, report.shards) == (2, 2)
+    assert verify(archive).posters == 6
+    assert stats(archive).failed == {"not_found": 3, "removed": 3}
+    assert not any(POSTERS["2.jpg"] in tar.read_bytes() for tar in (archive / "shards").glob("*.tar"))
+
+
+@pytest.mark.parametrize(("movies", "line"), [([], "no movie was named"), ([2, 99], "movie 99 is not in it")])
+def test_only_movies_of_the_archive_can_be_removed(archive: Path, movies: list[int], line: str) -> None:
+    """A mistyped id removes nothing at all."""
+    with pytest.raises(UnusableInput, match=line):
+        remove(archive, movies)
+    assert verify(archive).posters == 8
 
 
 def test_what_is_no_archive_is_named(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_another_crawl_into_the_same_archive_is_refused(undisturbed: Path, comma
 
 def test_two_crawls_at_once_are_refused(undisturbed: Path, command: Callable[..., list[str]]) -> None:
     """One crawl at a time writes an archive."""
-    with subprocess.Popen(["flock", str(undisturbed / "shards"), "sleep", "60"]) as holder:
+    with subprocess.Popen(["flock", str(undisturbed), "sleep", "60"]) as holder:
         wait_for(lambda: bool(descendants(holder.pid)))
         done = subprocess.run(command(undisturbed), capture_output=True, text=True, check=False)
         for pid in descendants(holder.pid):
