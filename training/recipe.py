@@ -155,7 +155,7 @@ def bundled_names() -> list[str]:
 
 def _read_toml(source: Path) -> dict[str, Any]:
     path = source
-    if not source.exists() and len(source.parts) == 1 and source.with_suffix("").name in bundled_names():
+    if not source.is_file() and len(source.parts) == 1 and source.with_suffix("").name in bundled_names():
         path = BUNDLED / f"{source.with_suffix('').name}.toml"
     try:
         return tomllib.loads(path.read_text())
