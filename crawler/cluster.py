@@ -17,12 +17,13 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU tasks ma
 
 import polars as pl
 import ray
-from ray.exceptions import NodeDiedError, ObjectLostError, TaskUnschedulableError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, ObjectLostError, RayError, TaskUnschedulableError, WorkerCrashedError
 
 from crawler.archive import Manifest, opened_for_crawl
 from crawler.crawl import CrawlOptions, ShardCrawler
 from crawler.errors import WorkFailed
 from crawler.frontier import check_image_base, measure, plans, remaining, select
+from crawler.politeness import Ledger, Renewal, Share
 from crawler.progress import Advance, silent
 from crawler.records import Reason, ShardPlan, ShardReceipt, Status
 from crawler.shards import SHARD_FOLDER, SIDECAR_SUFFIX, committed_shards
@@ -151,10 +152,11 @@ def _run(todo: Iterator[ShardPlan], folder: Path, options: CrawlOptions, advance
         # A worker mostly waits for the network, so all of them share whatever CPUs this Ray has.
         share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / options.workers_used)
         task = ray.remote(_crawl_shard).options(num_cpus=share, max_retries=0)
+        ledger = _ledger()
         in_flight: dict[ray.ObjectRef[Any], ShardPlan] = {}
         while True:
             while len(in_flight) < options.workers_used and (plan := shards.next()):
-                in_flight[task.remote(plan, folder, options)] = plan
+                in_flight[task.remote(plan, folder, options, ledger)] = plan
             if not in_flight:
                 break
             ready, _ = ray.wait(list(in_flight), num_returns=1)
@@ -214,15 +216,46 @@ class _Shards:
             raise WorkFailed(msg)
 
 
-def _crawl_shard(plan: ShardPlan, folder: Path, options: CrawlOptions) -> ShardReceipt:
+def _crawl_shard(plan: ShardPlan, folder: Path, options: CrawlOptions, ledger: Any) -> ShardReceipt:
     """Run in a worker process."""
-    return _shard_crawler(options).crawl(plan, folder)
+    return _shard_crawler(options, ledger).crawl(plan, folder)
 
 
 @functools.lru_cache(maxsize=1)
-def _shard_crawler(options: CrawlOptions) -> ShardCrawler:
+def _shard_crawler(options: CrawlOptions, ledger: Any) -> ShardCrawler:
     """Keep the loop and its connections open from one shard of a crawl to the next."""
-    return ShardCrawler(options).__enter__()
+
+    async def renew(renewal: Renewal) -> Share:
+        try:
+            return await ledger.renew.remote(renewal)
+        except RayError as error:
+            raise OSError(str(error).partition("\n")[0]) from error
+
+    return ShardCrawler(options, renew).__enter__()
+
+
+class _ClusterLedger:
+    """The ledger in the one process that all workers of a Ray cluster ask."""
+
+    def __init__(self) -> None:
+        self._ledger = Ledger()
+
+    def renew(self, renewal: Renewal) -> Share:
+        return self._ledger.renew(renewal, time.monotonic())
+
+
+def _ledger() -> Any:
+    """Find the cluster's ledger or start it; it stays, so that crawls at the same time share what a host allows."""
+    actor = ray.remote(_ClusterLedger).options(
+        name="keyart-ledger",
+        namespace="keyart",
+        get_if_exists=True,
+        lifetime="detached",
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+    )
+    return actor.remote()
 
 
 def _note(receipts: list[ShardReceipt]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
-import math
 import os
+import socket
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -16,7 +17,7 @@ import uvloop
 from crawler.errors import UnusableInput
 from crawler.fetch import Fetcher, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection, check_image_base
-from crawler.politeness import Pacer
+from crawler.politeness import Gate, LedgerClient
 from crawler.records import Failure, Fetched, PosterRecord
 from crawler.shards import write_shard
 from crawler.verify import verify
@@ -64,30 +65,26 @@ class CrawlOptions:
         """Workers, but never more than connections: each worker needs one."""
         return min(self.workers, self.connections)
 
-    @property
-    def rate_per_worker(self) -> float:
-        """Requests per second of one worker."""
-        return self.rate / self.workers_used if math.isfinite(self.rate) else math.inf
-
-    @property
-    def connections_per_worker(self) -> int:
-        """Connections of one worker; together they never exceed the total."""
-        return self.connections // self.workers_used
-
 
 class ShardCrawler:
     """One event loop, one session and one verifying thread for all shards that a process works on.
 
     Example:
-        >>> with ShardCrawler(CrawlOptions()) as crawler:  # doctest: +SKIP
+        >>> with ShardCrawler(CrawlOptions(), LocalLedger()) as crawler:  # doctest: +SKIP
         ...     receipt = crawler.crawl(plan, folder)
     """
 
-    def __init__(self, options: CrawlOptions) -> None:
-        """Prepare; nothing is opened before ``__enter__``."""
+    def __init__(self, options: CrawlOptions, ledger: LedgerClient) -> None:
+        """Prepare; nothing is opened before ``__enter__``.
+
+        Args:
+            options: Shared by all workers of a crawl.
+            ledger: Reaches the ledger that all workers share.
+        """
         self._options = options
-        self._connections = options.connections_per_worker
-        self._fetcher = Fetcher(options.fetch, self._connections, Pacer(options.rate_per_worker))
+        worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        gate = Gate(ledger, worker=worker, rate=options.rate, connections=options.connections)
+        self._fetcher = Fetcher(options.fetch, options.connections, gate)
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="verify")
 
@@ -123,7 +120,7 @@ class ShardCrawler:
         left = iter(requests)
         outcomes: list[PosterRecord | Failure] = []
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._connections, len(requests))):
+            for _ in range(min(self._options.connections, len(requests))):
                 group.create_task(self._drain(left, spool, outcomes))
         return outcomes
 

@@ -41,6 +41,8 @@ class Reason(StrEnum):
     """Too many redirects, or one to an address that is not allowed."""
     ADDRESS = "address"
     """The host is at a private, loopback or otherwise not public address, which was not allowed."""
+    ROBOTS = "robots"
+    """The host's robots.txt does not allow it."""
     PROTOCOL = "protocol"
     """The answer was not usable HTTP: malformed, oversized headers, or an unexpected status."""
     BAD_URL = "bad_url"

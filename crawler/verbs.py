@@ -10,7 +10,7 @@ from crawler.catalog import CatalogReport, clean, read_raw, scan_catalog, write_
 from crawler.cluster import CrawlReport
 from crawler.cluster import crawl as crawl_catalog
 from crawler.crawl import CrawlOptions
-from crawler.fetch import FetchOptions
+from crawler.fetch import USER_AGENT, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection
 from crawler.progress import progress_bar
 
@@ -41,6 +41,9 @@ def crawl(
     per_genre: int | None = None,
     workers: int = 2,
     shard_size: int = 1000,
+    user_agent: str = USER_AGENT,
+    ignore_robots: Annotated[bool, Parameter(negative="")] = False,
+    insecure_host: str | None = None,
     allow_private: Annotated[bool, Parameter(negative="")] = False,
 ) -> CrawlReport:
     """Fetch a catalogue's posters into an archive of shards; the same command again resumes.
@@ -58,6 +61,9 @@ def crawl(
         per_genre: At most so many movies of each first genre, the most popular first.
         workers: Shards in work at once, each in a process of its own.
         shard_size: Posters per shard; what an interruption costs at most.
+        user_agent: Who asks, as `product/version (contact)`; robots.txt is read for this product.
+        ignore_robots: Do not read robots.txt; only for hosts whose owner agreed.
+        insecure_host: The one host whose TLS certificate is not verified.
         allow_private: Also fetch from loopback and private addresses, like a server on this machine.
     """
     options = CrawlOptions(
@@ -69,7 +75,12 @@ def crawl(
         selection=Selection(
             limit=limit, genres=tuple(genre for genre in genres.split(",") if genre.strip()), per_genre=per_genre
         ),
-        fetch=FetchOptions(allow_private=allow_private),
+        fetch=FetchOptions(
+            user_agent=user_agent,
+            ignore_robots=ignore_robots,
+            insecure_host=insecure_host,
+            allow_private=allow_private,
+        ),
     )
     movies = scan_catalog(catalog)
     with progress_bar("posters", total=None) as advance:

@@ -183,6 +183,20 @@ def test_killed_workers_are_replaced(undisturbed: Path, command: Callable[..., l
     assert tars(archive) == tars(undisturbed)
 
 
+def test_the_rate_is_never_exceeded(
+    undisturbed: Path, command: Callable[..., list[str]], server: PosterServer, tmp_path: Path
+) -> None:
+    """By the server's own log, no sliding second holds more requests than the rate, with four workers."""
+    already = len(server.arrived_s)
+    call = command(tmp_path / "archive", "--rate", "12", "--workers", "4")
+    subprocess.run(call, check=True, capture_output=True)
+    arrived_s = server.arrived_s[already:]
+    assert len(arrived_s) == MOVIES
+    most = max(sum(1 for other in arrived_s if start <= other < start + 1) for start in arrived_s)
+    assert most <= 12
+    assert tars(tmp_path / "archive") == tars(undisturbed)
+
+
 def test_another_crawl_into_the_same_archive_is_refused(undisturbed: Path, command: Callable[..., list[str]]) -> None:
     """Another selection, shard size or host would change what the shards mean: one line says so, and the fix."""
     calls = {
