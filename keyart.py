@@ -20,6 +20,7 @@ VERBS: Final = {
     "train": ("training.verbs:train", "Train one recipe on a dataset."),
     "export": ("serving.verbs:export", "Compile a run's best checkpoint into an engine."),
     "score": ("serving.verbs:score", "Score an archive or a folder of posters, one row each."),
+    "serve": ("serving.verbs:serve", "Serve a model over HTTP, with a page to try it."),
     "report": ("serving.verbs:report", "Draw a run or predictions as one HTML file."),
     "demo": ("serving.verbs:demo", "The whole journey in one command, on drawn or real posters."),
     "doctor": ("serving.verbs:doctor", "Say what is installed, which engines work, and what is missing."),

@@ -78,6 +78,36 @@ def score(
         return cluster.score(model, source, output, options, advance)
 
 
+def serve(
+    model: Path,
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: Annotated[str | None, Parameter(env_var="KEYART_TOKEN")] = None,
+    batch: int = 16,
+    queue: int = 256,
+) -> None:
+    """Serve a model over HTTP: posters in, labels out, and a page to try it.
+
+    Example: `keyart serve MODEL --port 8000`, then open http://127.0.0.1:8000/
+
+    Args:
+        model: Folder written by `keyart export`.
+        host: Address to listen on; 0.0.0.0 lets other machines in, so set a token then.
+        port: Port to listen on; 0 takes any that is free.
+        token: Word that clients must bring as `Authorization: Bearer WORD`.
+        batch: Posters a call of the engine, at most.
+        queue: Posters that may wait; further ones are answered 429.
+    """
+    from serving import host as library  # noqa: PLC0415 - brings the web framework
+    from serving.batcher import BatcherOptions  # noqa: PLC0415
+    from serving.service import ServiceOptions  # noqa: PLC0415
+
+    batching = BatcherOptions(largest=batch, queue=queue)
+    library.serve(model, host, port, ServiceOptions(batcher=batching, token=token))
+
+
 def report(
     source: Path,
     /,
