@@ -143,7 +143,7 @@ def measure(
             for name in names
             if name not in missing
         }
-        series = alternate(contenders, units, advance=advance, rounds=rounds)
+        series = alternate(contenders, dict.fromkeys(contenders, units), advance=advance, rounds=rounds)
     report = LoadingReport(
         dataset=str(dataset),
         posters=len(posters),
