@@ -15,7 +15,7 @@ from crawler.errors import KeyartError
 VERBS: Final = {
     "catalog": ("crawler.verbs:catalog", "Clean raw movie metadata into a catalogue."),
     "crawl": ("crawler.verbs:crawl", "Fetch a catalogue's posters into an archive of shards."),
-    "archive": ("crawler.verbs:archive", "Check an archive of shards, and say what is in it."),
+    "archive": ("dataloading.verbs:archive", "Check, count, thin out or import an archive of shards."),
     "dataset": ("dataloading.verbs:dataset", "Label, group and split an archive's posters for one task."),
     "train": ("training.verbs:train", "Train one recipe on a dataset."),
     "export": ("serving.verbs:export", "Compile a run's best checkpoint into an engine."),
@@ -35,7 +35,19 @@ app = App(
     version_flags=["--version"],
 )
 for _verb, (_target, _line) in VERBS.items():
-    app.command(_target, name=_verb, help=_line)
+    # A verb that is called shows its whole docstring, example included; the others are not imported for one line each.
+    app.command(_target, name=_verb, help=None if _verb in sys.argv else _line)
+
+BENCHMARKS: Final = {
+    "loading": ("benchmarks.loading:loading", "Our loader and five others, from their own formats to batches."),
+    "preprocessing": ("benchmarks.verbs:preprocessing", "Every way to make a square from a poster, side by side."),
+}
+"""Question -> where its function lives, and its line in the overview of `keyart bench`."""
+
+bench = App(name="bench", help="Measure keyart beside its peers and its roof.", result_action="return_value")
+for _question, (_target, _line) in BENCHMARKS.items():
+    bench.command(_target, name=_question, help=_line)
+app.command(bench)
 
 
 @app.meta.default

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import numpy as np
 import polars as pl
 
 from crawler.errors import UnusableInput
@@ -21,9 +22,12 @@ from crawler.records import Status
 from crawler.shards import SHARD_FOLDER, read_index
 from dataloading.groups import group_movies
 from dataloading.labels import task_to_dict
-from dataloading.split import SPLITS, TEST, TRAIN, VALIDATION, Leaks, Scheme, SplitOptions, count_leaks, split_movies
+from dataloading.report import DatasetReport
+from dataloading.split import SPLITS, TEST, TRAIN, VALIDATION, Scheme, SplitOptions, count_leaks, split_movies
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dataloading.labels import Task
 
 TABLE: Final = "dataset.parquet"
@@ -45,50 +49,6 @@ DEFAULT_SPLIT: Final = SplitOptions()
 """70/10/20 by group."""
 
 _GROUP_COLUMNS: Final = ("movie_id", "title", "collection", "year")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetReport:
-    """What a dataset holds, and what its grouping prevented."""
-
-    dataset: str
-    task: str
-    scheme: str
-    posters: int
-    counts: dict[str, dict[str, int]]
-    """Label -> split -> posters."""
-    failed: int
-    """Rows of the archive without a poster; they never enter."""
-    unlabelled: int
-    """Posters in the archive that the task leaves out."""
-    groups: int
-    """Groups of two or more movies."""
-    largest_group: int
-    leaks_before: Leaks
-    """Movies outside training with a relative in it, had each movie been split for itself."""
-    leaks_after: Leaks
-    """The same in this dataset; nothing but zeros where the scheme is ``grouped``."""
-    digest: str
-    """SHA-256 of the table."""
-
-    def __str__(self) -> str:
-        width = max(len(label) for label in self.counts)
-        used = [split for split in SPLITS if any(by_split.get(split) for by_split in self.counts.values())]
-        totals = {split: sum(by_split.get(split, 0) for by_split in self.counts.values()) for split in used}
-        lines = [
-            f"{self.posters:,} posters for task {self.task} ({self.scheme} split) in {self.dataset}",
-            f"{'':{width}}  " + "  ".join(f"{split:>10}" for split in used),
-            *(
-                f"{label:{width}}  " + "  ".join(f"{by_split.get(split, 0):>10,}" for split in used)
-                for label, by_split in [*self.counts.items(), ("all", totals)]
-            ),
-            f"left out: {self.failed:,} that could not be fetched, {self.unlabelled:,} that are not of this task",
-            f"groups of related movies: {self.groups:,}, the largest of {self.largest_group}",
-            "movies outside training with a relative in it:",
-            f"  split movie by movie  {self.leaks_before}",
-            f"  this split            {self.leaks_after}",
-        ]
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +102,27 @@ class Dataset:
             digest=digest,
         )
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Count the posters: label -> split -> posters; with several labels a movie, once for each of them."""
+        return _count(self.vocabulary, self.table)
+
+    def splits(self) -> dict[str, int]:
+        """Count the posters: split -> posters."""
+        return _count_splits(self.table)
+
+    def targets(self, rows: pl.DataFrame) -> NDArray[np.int64]:
+        """Give the targets of some rows.
+
+        Returns:
+            int64 [n], indices of the vocabulary; for a task with several labels a movie int64 [n, c] of 0 and 1.
+        """
+        if not rows.schema["target"].is_nested():
+            return rows["target"].to_numpy()
+        several = np.zeros((len(rows), len(self.vocabulary)), np.int64)
+        for row, targets in enumerate(rows["target"].to_list()):
+            several[row, targets] = 1
+        return several
+
     def rows(self, split: str) -> pl.DataFrame:
         """Give the rows of one split, in ``movie_id`` order.
 
@@ -184,7 +165,9 @@ def build(
     _check_classes(labels.table, labels.vocabulary, f"task {task.name} in archive {archive}")
     movies = labels.table.join(catalog.select(_GROUP_COLUMNS), on="movie_id").join(stored, on="movie_id")
     keys = group_movies(movies, options.poster_distance)
-    strata = movies.select("movie_id", "year", stratum="target").join(keys, on="movie_id")
+    several = labels.table.schema["target"].is_nested()
+    stratum = pl.col("target").list.last() if several else pl.col("target")  # the rarest, where there are several
+    strata = movies.select("movie_id", "year", stratum=stratum).join(keys, on="movie_id")
     shares = options.scheme.shares
     alone = split_movies(strata.with_columns(group="movie_id"), shares, options.seed)
     split = alone if options.scheme is Scheme.ARTICLE else split_movies(strata, shares, options.seed)
@@ -200,6 +183,7 @@ def build(
         scheme=options.scheme,
         posters=len(table),
         counts=_count(labels.vocabulary, table),
+        splits=_count_splits(table),
         failed=int((index["status"] != Status.OK).sum()),
         unlabelled=len(stored) - len(table),
         groups=int((group_sizes > 1).sum()),
@@ -240,7 +224,7 @@ def _check_catalog(catalog: pl.DataFrame, task: Task, archive: Path, stored: pl.
 
 
 def _check_classes(table: pl.DataFrame, vocabulary: tuple[str, ...], where: str) -> None:
-    present = set(table["target"])
+    present = set(_each_target(table)["target"])
     if empty := [label for target, label in enumerate(vocabulary) if target not in present]:
         msg = f"{where}: class {empty[0]!r} has no poster; crawl more of it, or choose fewer classes or another task"
         raise UnusableInput(msg)
@@ -248,9 +232,17 @@ def _check_classes(table: pl.DataFrame, vocabulary: tuple[str, ...], where: str)
 
 def _count(vocabulary: tuple[str, ...], table: pl.DataFrame) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {label: dict.fromkeys(SPLITS, 0) for label in vocabulary}
-    for target, split, count in table.group_by("target", "split").len().iter_rows():
+    for target, split, count in _each_target(table).group_by("target", "split").len().iter_rows():
         counts[vocabulary[target]][split] = count
     return counts
+
+
+def _count_splits(table: pl.DataFrame) -> dict[str, int]:
+    return {split: int((table["split"] == split).sum()) for split in SPLITS}
+
+
+def _each_target(table: pl.DataFrame) -> pl.DataFrame:
+    return table.explode("target") if table.schema["target"].is_nested() else table
 
 
 def _table_bytes(table: pl.DataFrame) -> bytes:

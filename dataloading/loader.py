@@ -18,7 +18,7 @@ from crawler.records import Reason
 from dataloading.jpeg import shown_size
 from dataloading.memory import BatchMemory
 from dataloading.order import LastStep, epoch_sequence, keyed, position_digest, rank_share, step_sizes
-from dataloading.prepare import make_preparer
+from dataloading.prepare import default_implementation, make_preparer
 from dataloading.preprocess import Draw, Preprocess, draw
 from dataloading.source import PosterSource
 
@@ -58,7 +58,8 @@ class PosterBatch:
     movie_ids: NDArray[np.int64]
     """int64 [b], TMDb ids."""
     targets: NDArray[np.int64]
-    """int64 [b], indices of the dataset's vocabulary; ``IGNORED`` where the poster is masked."""
+    """int64 [b], indices of the dataset's vocabulary, or for several labels a movie int64 [b, c] of 0 and 1;
+    ``IGNORED`` where the poster is masked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,15 +143,18 @@ class PosterLoader:
             )
             raise UnusableInput(msg)
         self._movie_ids: NDArray[np.int64] = table["movie_id"].to_numpy()
-        self._targets: NDArray[np.int64] = table["target"].to_numpy()
+        self._targets = dataset.targets(table)
         self._source = PosterSource(dataset.archive, table, check_hash=check_hash)
-        self._workers = threads or len(os.sched_getaffinity(0))
-        self._implementation = implementation
+        threads = threads or len(os.sched_getaffinity(0))
+        self._implementation = default_implementation() if implementation == "auto" else implementation
+        # DALI has threads of its own: two graphs in turn keep it busy, where the others take a batch a thread
+        self._workers = min(threads, 2) if self._implementation == "dali" else threads
+        self._threads_each = threads // self._workers
         self._own = threading.local()  # each thread's preparer
         self._memory = BatchMemory((batch_size, 3, spec.size, spec.size), spare=self._workers + 2)
         self._quarantine: dict[int, Reason] = {}
         self._reported = 0
-        make_preparer(spec, implementation, threads=1)  # a wrong name or a missing library shows now
+        make_preparer(spec, self._implementation, threads=1)  # a wrong name or a missing library shows now
 
     @property
     def quarantine(self) -> Mapping[int, Reason]:
@@ -298,7 +302,7 @@ class PosterLoader:
 
     def _preparer(self) -> Preparer:
         if not hasattr(self._own, "preparer"):
-            self._own.preparer = make_preparer(self.spec, self._implementation, threads=1)
+            self._own.preparer = make_preparer(self.spec, self._implementation, threads=self._threads_each)
         return self._own.preparer
 
     def _report(self) -> None:

@@ -99,7 +99,7 @@ class Preprocess:
                 msg = f"preprocess {name} {values}: expected three numbers{', all above 0' if name == 'std' else ''}"
                 raise UnusableInput(msg)
             object.__setattr__(self, name, values)
-        for name, low, high in (("size", 8, 4096), ("crop", 8, 4096), ("pad_value", 0, 255)):
+        for name, low, high in (("size", 16, 4096), ("crop", 8, 4096), ("pad_value", 0, 255)):
             value = getattr(self, name)
             if name == "crop" and value is None:
                 continue

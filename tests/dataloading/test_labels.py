@@ -56,7 +56,7 @@ def test_zero_money_is_missing_even_without_a_floor() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("genres of all", {}, r"task 'genres of all': expected one of genre, comedy-horror, box-office"),
+        ("genres of all", {}, r"task 'genres of all': expected one of genre, comedy-horror, genres, box-office"),
         ("comedy-horror", {"ratio": 2.0}, r"option ratio of task comedy-horror: there is none; .* per_class"),
         ("genre", {"classes": 1}, r"classes 1: expected 2 or more"),
         ("box-office", {"ratio": float("nan")}, r"ratio nan: expected 0 or more"),

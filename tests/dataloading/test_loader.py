@@ -55,7 +55,7 @@ def damage(dataset: Dataset, movie_ids: Iterable[int], body: bytes = b"") -> Non
 
 
 @pytest.mark.parametrize("spec", [SPEC, RANDOM])
-@pytest.mark.parametrize("implementation", ["reference", "native"])
+@pytest.mark.parametrize("implementation", ["reference", "native", "dali"])
 def test_batches_hold_what_the_preparer_makes(dataset: Dataset, spec: Preprocess, implementation: str) -> None:
     """Image, id and target belong together, and are those of preparing the poster by itself."""
     rows = dataset.rows("train")

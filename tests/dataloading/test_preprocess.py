@@ -103,7 +103,7 @@ def test_specification_survives_its_card(method: Method) -> None:
     ("field", "message"),
     [
         ({"crop": 4}, "preprocess crop 4: expected a whole number from 8 to 4096"),
-        ({"size": 2.5}, "preprocess size 2.5: expected a whole number from 8 to 4096"),
+        ({"size": 2.5}, "preprocess size 2.5: expected a whole number from 16 to 4096"),
         ({"crop": 280}, "preprocess crop 280: method resize cuts no such square; leave crop out"),
         ({"method": "squash"}, "preprocess method 'squash': expected one of resize, center_crop"),
     ],

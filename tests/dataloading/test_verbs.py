@@ -48,6 +48,17 @@ def test_dataset_is_built_and_summed_up(folder: Path) -> None:
     assert summary["leaks_after"]["any"] == 0
 
 
+def test_show_draws_the_histogram(folder: Path) -> None:
+    """Class counts and bars: the dataset's labels, or the catalogue's first genres."""
+    keyart(folder, "dataset", "archive", "catalog.parquet", "-o", "data", "--task", "comedy-horror")
+    said = keyart(folder, "dataset", "show", "data")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "horror          14           2           4" in said.stdout
+    assert f"horror  {'█' * 40} 20" in said.stdout
+    said = keyart(folder, "dataset", "show", "data", "--catalog", "catalog.parquet")
+    assert f"Drama   {'█' * 40} 20" in said.stdout
+
+
 @pytest.mark.filterwarnings("ignore:Cyclopts application invoked")  # with sys.argv, as the command is
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -59,7 +70,10 @@ def test_dataset_is_built_and_summed_up(folder: Path) -> None:
         ("archive old.parquet --task genre", "catalogue old.parquet: column first_genre is missing"),
         ("archive other.parquet --task genre", "catalogue: has none of the 60 movies of archive archive; expected"),
         ("archive catalog.parquet --task box-office", "task box-office in archive archive: class 'did poorly' has no"),
-        ("archive catalog.parquet --task mood", "task 'mood': expected one of genre, comedy-horror, box-office"),
+        (
+            "archive catalog.parquet --task mood",
+            "task 'mood': expected one of genre, comedy-horror, genres, box-office",
+        ),
         ("archive catalog.parquet --task genre --ratio 2", "option ratio of task genre: there is none; its options"),
         ("archive catalog.parquet --task genre --poster-distance 99", "poster distance 99: expected 0 to 63 bits"),
         ("archive catalog.parquet --task genre --per-class -1", "per_class -1: expected 0 or more"),

@@ -1,0 +1,134 @@
+"""The command's verbs of this package: thin skins over typed functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from crawler.progress import progress_bar
+from serving.engine import Kind, Precision
+from serving.prediction import RowOptions
+from serving.receipts import ExportReport, ScoreReport  # noqa: TC001 - the command line reads the annotations
+from serving.summaries import DemoReport, DoctorReport, ReportSummary  # noqa: TC001 - likewise
+
+
+def export(
+    run: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    engine: Kind = Kind.OPENVINO,
+    precision: Precision = Precision.FP32,
+    calibration: Path | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> ExportReport:
+    """Compile a run's best checkpoint into an engine, and compare it with the checkpoint itself.
+
+    Example: `keyart export RUN -o MODEL --precision int8`
+
+    Args:
+        run: Folder written by `keyart train`, or one checkpoint in it.
+        output: Folder of the model; an earlier model there is replaced.
+        engine: Library that runs it: openvino on a CPU, tensorrt on an NVIDIA GPU, torch anywhere.
+        precision: Arithmetic of the engine; int8 is fitted to posters of the run's dataset.
+        calibration: Dataset or folder of posters to fit and compare with, in place of the run's dataset.
+        force: Publish the engine even if it differs from the checkpoint by more than the bound.
+    """
+    from serving import export as library  # noqa: PLC0415 - brings torch, which --help does without
+
+    options = library.ExportOptions(engine=engine, precision=precision, calibration=calibration, force=force)
+    return library.export(run, output, options)
+
+
+def score(
+    model: Path,
+    source: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    top_k: int = 1,
+    probabilities: Annotated[bool, Parameter(negative="")] = False,
+    embeddings: Annotated[bool, Parameter(negative="")] = False,
+    min_confidence: float = 0.0,
+    batch: int = 16,
+    workers: int | None = None,
+) -> ScoreReport:
+    """Score every poster of a source: one row each, whatever becomes of it.
+
+    Example: `keyart score MODEL ARCHIVE -o PREDICTIONS --probabilities`
+
+    Args:
+        model: Folder written by `keyart export`.
+        source: Archive of `keyart crawl`, folder of images, .txt list of image files, or .parquet with encoded images.
+        output: Folder of the predictions; what is there already is not scored again.
+        top_k: Labels a row, the likeliest first.
+        probabilities: Keep the probabilities of all labels.
+        embeddings: Keep the network's embedding of each poster, for similarity search.
+        min_confidence: A poster whose likeliest label is below this probability gets no label.
+        batch: Posters a call of the engine.
+        workers: Worker processes; as many as fit the machine if not given.
+    """
+    from serving import cluster  # noqa: PLC0415 - brings Ray
+
+    rows = RowOptions(top_k=top_k, probabilities=probabilities, embeddings=embeddings, min_confidence=min_confidence)
+    options = cluster.ScoreOptions(rows=rows, batch=batch, workers=workers)
+    with progress_bar("scoring", total=None) as advance:
+        return cluster.score(model, source, output, options, advance)
+
+
+def report(
+    source: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    catalog: Path | None = None,
+    no_pictures: Annotated[bool, Parameter(negative="")] = False,
+) -> ReportSummary:
+    """Draw a run or predictions as one HTML file that needs nothing outside itself.
+
+    Example: `keyart report RUN -o report.html --catalog catalog.parquet`
+
+    Args:
+        source: Folder written by `keyart train` or `keyart score`.
+        output: HTML file; an earlier one is replaced.
+        catalog: Catalogue of `keyart catalog`, for titles and counts per genre.
+        no_pictures: Leave the posters out, so that the file may be passed on where they may not.
+    """
+    from serving import report as library  # noqa: PLC0415 - brings torch, which --help does without
+
+    return library.write_report(source, output, library.ReportOptions(pictures=not no_pictures, catalog=catalog))
+
+
+def demo(
+    *,
+    data: Path | None = None,
+    weights: str | None = None,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("keyart-demo"),
+) -> DemoReport:
+    """Go the whole way in one command: catalogue, crawl, dataset, training, export, scoring and report.
+
+    Without `--data` the posters are drawn and the movies made up. The same command again goes on where it stopped.
+
+    Example: `keyart demo --data DIR -o real`
+
+    Args:
+        data: Folder with posters/ and metadata/movies_metadata.csv: comedy against horror on real posters.
+        weights: What training begins from: a file, timm:NAME, or scratch; if not given, the file in DIR/weights.
+        output: Folder for everything that is made.
+    """
+    from serving import demo as library  # noqa: PLC0415 - brings torch, which --help does without
+
+    return library.run_demo(output, library.DemoOptions(data=data, weights=weights), progress_bar)
+
+
+def doctor() -> DoctorReport:
+    """Try every part on this machine: what works, what is missing, and how to get it.
+
+    Example: `keyart doctor`
+    """
+    from serving import doctor as library  # noqa: PLC0415 - brings torch, which --help does without
+
+    with progress_bar("trying", library.parts()) as advance:
+        return library.examine(advance)

@@ -1,0 +1,87 @@
+"""Logits and targets -> the figures that say how good a model is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Quality on one split."""
+
+    loss: float
+    """Mean cross-entropy in nats, without label smoothing."""
+    top1: float
+    """Share of posters whose most probable label is right, 0 to 1."""
+    top3: float
+    """Share whose label is among the three most probable; 1 where there are three labels or fewer."""
+    n: int
+    """Posters."""
+    majority: float
+    """Share of the largest class: what a constant answer reaches."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Posters by [true label][predicted label]."""
+
+    def to_dict(self, vocabulary: Sequence[str]) -> dict[str, Any]:
+        """Plain values for ``evaluation.json``."""
+        return {
+            "loss": self.loss,
+            "top1": self.top1,
+            "top3": self.top3,
+            "n": self.n,
+            "majority": self.majority,
+            "vocabulary": list(vocabulary),
+            "confusion": [list(row) for row in self.confusion],
+        }
+
+
+def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Softmax of logits [n, c], each row adding up to 1.
+
+    Example:
+        >>> probabilities(np.zeros((1, 2), np.float32)).tolist()
+        [[0.5, 0.5]]
+    """
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def score(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> Scores:
+    """Measure one split.
+
+    Args:
+        logits: float32 [n, c].
+        targets: int64 [n], from 0 up to c.
+
+    Example:
+        >>> score(np.eye(4, dtype=np.float32), np.array([0, 1, 2, 0])).top1
+        0.75
+    """
+    count, classes = logits.shape
+    rows = np.arange(count)
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (targets, logits.argmax(axis=1)), 1)
+    return Scores(
+        loss=float(-log_probabilities[rows, targets].mean()),
+        top1=top_k(logits, targets, 1),
+        top3=top_k(logits, targets, 3),
+        n=count,
+        majority=float(np.bincount(targets, minlength=classes).max() / count),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+
+def top_k(logits: NDArray[np.float32], targets: NDArray[np.int64], k: int) -> float:
+    """Share of rows whose target is among the ``k`` largest logits; equal logits rank by label number."""
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    return float((order == targets[:, None]).any(axis=1).mean())
