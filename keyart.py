@@ -15,10 +15,7 @@ from crawler.errors import KeyartError
 VERBS: Final = {
     "catalog": ("crawler.verbs:catalog", "Clean raw movie metadata into a catalogue."),
     "crawl": ("crawler.verbs:crawl", "Fetch a catalogue's posters into an archive of shards."),
-    "archive": (
-        "dataloading.verbs:archive",
-        "Check an archive, describe it, or make one of a folder of pictures.",
-    ),
+    "archive": ("dataloading.verbs:archive", "Check, count, thin out or import an archive of shards."),
     "dataset": ("dataloading.verbs:dataset", "Label, group and split an archive's posters for one task."),
     "train": ("training.verbs:train", "Train one recipe on a dataset."),
     "export": ("serving.verbs:export", "Compile a run's best checkpoint into an engine."),

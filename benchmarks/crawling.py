@@ -103,7 +103,7 @@ def run(*, quick: bool = False) -> list[CrawlRow | MemoryRow]:
     Raises:
         WorkFailed: img2dataset cannot be installed, or a system did not store every poster.
     """
-    rounds, fast, slow = (1, 2_000, 200) if quick else (5, 12_000, 300)
+    rounds, fast, slow = (1, 2_000, 200) if quick else (5, 6_000, 200)
     peer = img2dataset.environment()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

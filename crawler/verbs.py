@@ -4,13 +4,14 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from crawler.audit import ArchiveStats, VerifyReport, stats, verify
 from crawler.catalog import CatalogReport, clean, read_raw, scan_catalog, write_catalog
 from crawler.cluster import CrawlReport
 from crawler.cluster import crawl as crawl_catalog
 from crawler.crawl import CrawlOptions
+from crawler.duplicates import POSTER_DISTANCE, DuplicatesReport, duplicates
 from crawler.fetch import USER_AGENT, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection
 from crawler.progress import progress_bar
@@ -96,11 +97,7 @@ def crawl(
         return crawl_catalog(movies, output, options, advance)
 
 
-archive = App(name="archive", help="Check an archive of shards, and say what is in it.")
-
-
-@archive.command(name="verify")
-def verify_archive(folder: Path) -> VerifyReport:
+def archive_verify(folder: Path) -> VerifyReport:
     """Read every byte of an archive and compare it with its sidecars.
 
     Example: `keyart archive verify archive`
@@ -112,7 +109,6 @@ def verify_archive(folder: Path) -> VerifyReport:
         return verify(folder, advance)
 
 
-@archive.command(name="stats")
 def archive_stats(folder: Path) -> ArchiveStats:
     """Count an archive's posters by status and reason, with sizes, duplicates and throughput.
 
@@ -124,7 +120,18 @@ def archive_stats(folder: Path) -> ArchiveStats:
     return stats(folder)
 
 
-@archive.command(name="remove")
+def archive_duplicates(folder: Path, *, distance: int = POSTER_DISTANCE) -> DuplicatesReport:
+    """Group an archive's near-identical posters: re-encoded, resized, or used for several movies.
+
+    Example: `keyart archive duplicates archive --json`
+
+    Args:
+        folder: Archive written by `keyart crawl`.
+        distance: Bits of 64 in which the dhash of two such posters may differ.
+    """
+    return duplicates(folder, distance)
+
+
 def archive_remove(folder: Path, *movie_ids: int) -> RemovalReport:
     """Take posters out of an archive for good; their rows stay, with the reason `removed`.
 

@@ -10,7 +10,6 @@ from cyclopts import App, Parameter
 from crawler.catalog import read_catalog
 from crawler.errors import UnusableInput
 from crawler.progress import progress_bar
-from crawler.verbs import archive
 from dataloading.dataset import Dataset, build
 from dataloading.groups import POSTER_DISTANCE
 from dataloading.importer import ImportReport, import_folder
@@ -98,6 +97,14 @@ def show(folder: Path, /, *, catalog: Path | None = None) -> DatasetView:
         histogram=histogram,
         histogram_of="movies by first genre" if catalog else "posters by label",
     )
+
+
+archive = App(name="archive")
+"""`keyart archive`: what the crawler's room does with archives, and the import of pictures from elsewhere."""
+archive.command("crawler.verbs:archive_verify", name="verify", help="Read every byte and compare it with the sidecars.")
+archive.command("crawler.verbs:archive_stats", name="stats", help="Count posters by status and reason.")
+archive.command("crawler.verbs:archive_duplicates", name="duplicates", help="Group near-identical posters.")
+archive.command("crawler.verbs:archive_remove", name="remove", help="Take posters out for good.")
 
 
 @archive.command(name="import")

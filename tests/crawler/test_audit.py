@@ -12,6 +12,7 @@ from crawler.archive import Manifest, opened_for_crawl
 from crawler.audit import stats, verify
 from crawler.crawl import CrawlOptions, ShardCrawler
 from crawler.drawn import draw_poster
+from crawler.duplicates import duplicates
 from crawler.errors import UnusableInput, WorkFailed
 from crawler.fetch import FetchOptions
 from crawler.frontier import plans
@@ -141,3 +142,13 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     for look in (verify, stats):
         with pytest.raises(UnusableInput, match=r"no archive\.json in it; expected a folder written by"):
             look(tmp_path)
+
+
+def test_near_identical_posters_are_grouped(archive: Path) -> None:
+    """Two movies with one poster are a group; a distance that is none is refused."""
+    found = duplicates(archive, distance=0)
+    assert (7, 8) in found.groups
+    assert found.posters == 8
+    assert found.duplicates == sum(len(group) - 1 for group in found.groups)
+    with pytest.raises(UnusableInput, match="--distance 64: expected 0 to 63 bits"):
+        duplicates(archive, distance=64)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawler.duplicates import near_identical
 from crawler.errors import UnusableInput
-from dataloading.groups import group_movies, near_identical, normalised_title
+from dataloading.groups import group_movies, normalised_title
 
 
 def movies(*rows: tuple[int, str, str | None, int]) -> pl.DataFrame:
