@@ -66,6 +66,8 @@ ENTRIES: Final = (
 )
 QUICK: Final = (OURS["antialiased"], REFERENCE, "Pillow", ROOF)
 """What a quick run does."""
+CREDIBLE: Final = 10.0
+"""Mean difference from the reference, of 255, above which a competitor did not make these squares at all."""
 W500: Final = (750, 500)
 """Height and width."""
 
@@ -285,6 +287,9 @@ def _differences(peers: Sequence[PeerProcess], source: Source) -> dict[tuple[str
             for name, batch in pixels.items():
                 levels = np.abs(batch - pixels[REFERENCE]) * std * 255
                 found[name, method] = float(levels.mean()), float(levels.max())
+                if found[name, method][0] > CREDIBLE:
+                    msg = f"benchmark peer {name}: {method} is {levels.mean():.0f} of 255 from the reference"
+                    raise WorkFailed(msg)
     return found
 
 

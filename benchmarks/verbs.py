@@ -38,6 +38,7 @@ def preprocessing(
     posters: Path | None = None,
     count: int = 256,
     rounds: int = ROUNDS,
+    threads: list[int] | None = None,
     quick: Annotated[bool, Parameter(negative="")] = False,
 ) -> BenchSummary:
     """Measure every way to make a square from a poster, ours and others', side by side.
@@ -49,11 +50,12 @@ def preprocessing(
         posters: Folder with JPEGs about 185 pixels wide; drawn posters where left out.
         count: Posters in a lap.
         rounds: That count.
+        threads: Numbers of threads to run it with; 1 and all where left out.
         quick: A few seconds: two rounds of few posters, without what must be built first.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "keyart" / "bench"
     cores = len(os.sched_getaffinity(0))
-    threads = [cores] if quick else sorted({1, cores}, reverse=True)
+    threads = threads or ([cores] if quick else sorted({1, cores}, reverse=True))
     sources = find_posters(posters, 32 if quick else count, cache)
     sources = sources[:1] if quick else sources
     rounds = 2 if quick else rounds

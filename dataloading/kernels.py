@@ -136,7 +136,8 @@ def resample(
     turned, turned_at = _scratch(strips * LANES)
     rows, rows_at = _scratch(LANES * STRIP)
     tile, tile_at = _scratch(3 * LANES * LANES)
-    streamed = width % LANES == 0 and out.ctypes.data % LINE_BYTES == 0
+    shift = -out.ctypes.data % LINE_BYTES // 4  # where the first whole line of a row begins, if all rows are alike
+    alike = width % LANES == 0 and out.ctypes.data % 4 == 0
     taps_x = weights_x.shape[1]
     for row in range(0, height, LANES):
         y = min(row, height - LANES)  # the last rows again, where the height is no multiple
@@ -144,15 +145,15 @@ def resample(
             _down(pixels, stride, origin + strip, y, first_y, count_y, weights_y, grey_y, rows, rows_at)
             for i in range(0, STRIP, LANES):
                 transpose(rows, rows_at + i, STRIP, turned, turned_at + (strip + i) * LANES, LANES)
-        for column in range(0, width, LANES):
-            x = min(column, width - LANES)
+        for column in range(shift - LANES if shift else 0, width, LANES):
+            x = min(max(column, 0), width - LANES)  # the edges again, where they are no whole lines
             for j in range(LANES):
                 at = turned_at + 3 * (first_x[x + j] - left) * LANES
                 _across(turned, at, weights_x, (x + j) * taps_x, count_x[x + j], tile, tile_at + j * LANES)
             for c in range(3):
                 at, to = tile_at + c * LANES * LANES, (c * height + y) * width + x
                 factor, addend = load(scale, c * LANES), load(bias, c * width + x)
-                if streamed:
+                if alike and x == column:
                     transpose_streamed(tile, at, LANES, out, to, width, factor, addend)
                 else:
                     transpose_scaled(tile, at, LANES, out, to, width, factor, addend)

@@ -54,12 +54,12 @@ class _Source:
         self._batches = [tuple(part[i : i + batch] for part in (encoded, corners, extents)) for i in starts]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._batches)
+        yield from self._batches  # looked at when the first is asked for: DALI begins its next epoch early
 
 
 @pipeline_def(prefetch_queue_depth=2, exec_dynamic=False)
 def _graph(source: _Source, size: int) -> Any:
-    encoded, corner, extent = fn.external_source(source=source, num_outputs=3)
+    encoded, corner, extent = fn.external_source(source=source, num_outputs=3, cycle="raise")
     image = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
     cut = fn.slice(
         image, corner, extent, axes=(0, 1), normalized_anchor=False, normalized_shape=False, out_of_bounds_policy="pad"

@@ -50,11 +50,14 @@ def test_channels_last_floats_are_the_same_floats() -> None:
     assert np.array_equal(last.transpose(0, 3, 1, 2), NativePreparer(spec).prepare(BODIES).images)
 
 
-def test_memory_that_is_not_aligned_is_filled_the_same() -> None:
-    """Only aligned memory is streamed into; any other is stored into."""
-    spec, count = Preprocess(), len(BODIES)
-    memory = np.zeros(count * 3 * 224 * 224 + 1, np.float32)[1:].reshape(count, 3, 224, 224)
-    assert empty_batch(count, 224).ctypes.data % 64 == 0
+@pytest.mark.parametrize("offset", [0, 1, 4, 12, 15])
+@pytest.mark.parametrize("size", [16, 100, 224])
+def test_memory_that_is_not_aligned_is_filled_the_same(offset: int, size: int) -> None:
+    """Whole cache lines are streamed into, wherever they begin; the rest is stored into."""
+    spec, count = Preprocess(size=size), len(BODIES)
+    aligned = empty_batch(count + 1, size)
+    assert aligned.ctypes.data % 64 == 0
+    memory = aligned.ravel()[offset : offset + count * 3 * size * size].reshape(count, 3, size, size)
     preparer = NativePreparer(spec)
     preparer.prepare(BODIES, out=memory)
     assert np.array_equal(memory, preparer.prepare(BODIES).images)
