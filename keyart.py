@@ -18,6 +18,7 @@ VERBS: Final = {
     "archive": ("dataloading.verbs:archive", "Turn a folder of pictures that you already have into an archive."),
     "dataset": ("dataloading.verbs:dataset", "Label, group and split an archive's posters for one task."),
     "train": ("training.verbs:train", "Train one recipe on a dataset."),
+    "experiment": ("training.verbs:experiment", "Run a grid of recipes and seeds, and compare them."),
     "export": ("serving.verbs:export", "Compile a run's best checkpoint into an engine."),
     "score": ("serving.verbs:score", "Score an archive or a folder of posters, one row each."),
     "report": ("serving.verbs:report", "Draw a run or predictions as one HTML file."),
