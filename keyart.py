@@ -15,12 +15,16 @@ from crawler.errors import KeyartError
 VERBS: Final = {
     "catalog": ("crawler.verbs:catalog", "Clean raw movie metadata into a catalogue."),
     "crawl": ("crawler.verbs:crawl", "Fetch a catalogue's posters into an archive of shards."),
-    "archive": ("dataloading.verbs:archive", "Turn a folder of pictures that you already have into an archive."),
+    "archive": (
+        "dataloading.verbs:archive",
+        "Check an archive, describe it, or make one of a folder of pictures.",
+    ),
     "dataset": ("dataloading.verbs:dataset", "Label, group and split an archive's posters for one task."),
     "train": ("training.verbs:train", "Train one recipe on a dataset."),
     "experiment": ("training.verbs:experiment", "Run a grid of recipes and seeds, and compare them."),
     "export": ("serving.verbs:export", "Compile a run's best checkpoint into an engine."),
     "score": ("serving.verbs:score", "Score an archive or a folder of posters, one row each."),
+    "serve": ("serving.verbs:serve", "Serve a model over HTTP, with a page to try it."),
     "report": ("serving.verbs:report", "Draw a run or predictions as one HTML file."),
     "demo": ("serving.verbs:demo", "The whole journey in one command, on drawn or real posters."),
     "doctor": ("serving.verbs:doctor", "Say what is installed, which engines work, and what is missing."),
@@ -36,7 +40,19 @@ app = App(
     version_flags=["--version"],
 )
 for _verb, (_target, _line) in VERBS.items():
-    app.command(_target, name=_verb, help=_line)
+    # A verb that is called shows its whole docstring, example included; the others are not imported for one line each.
+    app.command(_target, name=_verb, help=None if _verb in sys.argv else _line)
+
+BENCHMARKS: Final = {
+    "loading": ("benchmarks.loading:loading", "Our loader and five others, from their own formats to batches."),
+    "preprocessing": ("benchmarks.verbs:preprocessing", "Every way to make a square from a poster, side by side."),
+}
+"""Question -> where its function lives, and its line in the overview of `keyart bench`."""
+
+bench = App(name="bench", help="Measure keyart beside its peers and its roof.", result_action="return_value")
+for _question, (_target, _line) in BENCHMARKS.items():
+    bench.command(_target, name=_question, help=_line)
+app.command(bench)
 
 
 @app.meta.default

@@ -7,7 +7,7 @@ import ipaddress
 import random
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -16,10 +16,12 @@ import aiohttp
 from yarl import URL
 
 from crawler.errors import UnusableInput
+from crawler.politeness import Gate, Turn
 from crawler.records import Failure, Fetched, PosterRequest, Reason
+from crawler.robots import SIZE_LIMIT_BYTES, Robots
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
 USER_AGENT: Final = "keyart/0.1 (+https://github.com/keyart/keyart)"
@@ -45,7 +47,12 @@ _ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], Reason], ...]] = (
 )
 """What an exception means, most special first."""
 
+_TROUBLE: Final = frozenset({Reason.TIMEOUT, Reason.CONNECTION, Reason.SERVER_ERROR, Reason.RATE_LIMITED})
+"""What slows a host down."""
+_PUSHED_BACK: Final = frozenset({429, 503})
+
 _OK: Final = 200
+_UNCHANGED: Final = 304
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _GONE: Final = frozenset({404, 410})
 _NOT_PUBLIC: Final = "the host's address is not public"
@@ -79,6 +86,8 @@ class FetchOptions:
     """Whether loopback, private and link-local addresses may be asked."""
     insecure_host: str | None = None
     """The one host whose TLS certificate is not verified."""
+    ignore_robots: bool = False
+    """Only for hosts whose owner agreed."""
     user_agent: str = USER_AGENT
 
     def __post_init__(self) -> None:
@@ -103,19 +112,18 @@ class Fetcher:
         <Reason.BAD_URL: 'bad_url'>
     """
 
-    def __init__(
-        self, options: FetchOptions, connections: int, pace: Callable[[str], Awaitable[None]] | None = None
-    ) -> None:
+    def __init__(self, options: FetchOptions, connections: int, gate: Gate | None = None) -> None:
         """Prepare; nothing is opened before ``open``.
 
         Args:
             options: Deadlines and limits.
             connections: Sockets open at once.
-            pace: Awaited with the host before each request; returns when it may be sent.
+            gate: Lets each request pass when its host may be asked; None lets all pass.
         """
         self._options = options
         self._connections = connections
-        self._pace = pace
+        self._gate = gate
+        self._robots: dict[str, asyncio.Task[Robots | Reason]] = {}
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -154,15 +162,11 @@ class Fetcher:
     async def fetch(self, request: PosterRequest) -> Fetched | Failure:
         """Fetch one poster, with as many attempts as it takes and the options allow."""
         options = self._options
-        clock = asyncio.get_running_loop().time
         left_s = options.poster_s
         attempts = 0
         while True:
             attempts += 1
-            if self._pace is not None:
-                await self._pace(_host(request.url))
-            started = clock()
-            answer = await self._attempt(request.url, min(options.attempt_s, left_s))
+            answer = await self._follow(request.url, min(options.attempt_s, left_s), _conditions(request))
             if answer.reason is None:
                 return Fetched(
                     request=request,
@@ -173,9 +177,9 @@ class Fetcher:
                     etag=answer.headers.get("ETag"),
                     last_modified=answer.headers.get("Last-Modified"),
                 )
-            wait_s = max(_backoff(attempts, options), answer.retry_after_s)
-            left_s -= clock() - started + wait_s
-            if answer.reason not in PASSING or attempts == options.attempts or left_s <= 0:
+            wait_s = _backoff(attempts, options)
+            left_s -= answer.took_s + wait_s
+            if answer.final or answer.reason not in PASSING or attempts == options.attempts or left_s <= 0:
                 return Failure(
                     request=request,
                     reason=answer.reason,
@@ -185,42 +189,88 @@ class Fetcher:
                 )
             await asyncio.sleep(wait_s)
 
-    async def _attempt(self, url: str, deadline_s: float) -> _Answer:
-        """Ask once; whatever goes wrong between here and the other side is an answer too."""
+    async def _follow(
+        self, url: str, left_s: float, conditions: Mapping[str, str] | None = None, *, robots: bool = False
+    ) -> _Answer:
+        """Ask once, along redirects; what goes wrong between here and the other side is an answer too."""
+        took_s = 0.0
+        answer = _Answer(reason=Reason.REDIRECT)
+        for hop in range(self._options.redirects + 1):
+            target = _target(url)
+            if target is None:
+                reason = Reason.REDIRECT if hop else Reason.BAD_URL
+                return _Answer(reason=reason, took_s=took_s)
+            if not robots and (refusal := await self._refusal(target)) is not None:
+                return _Answer(reason=refusal, took_s=took_s)
+            limit_bytes = SIZE_LIMIT_BYTES if robots else self._options.body_limit_bytes
+            answer = await self._turn(target, left_s - took_s, limit_bytes, conditions)
+            took_s += answer.took_s
+            if answer.status not in _REDIRECTS:
+                return replace(answer, took_s=took_s)
+            url = _joined(target, answer.headers.get("Location", ""))
+        return replace(answer, took_s=took_s)
+
+    async def _refusal(self, target: URL) -> Reason | None:
+        """Say why robots.txt forbids a request; it is read once per host and process."""
+        if self._options.ignore_robots:
+            return None
+        origin = str(target.origin())
+        if origin not in self._robots:
+            self._robots[origin] = asyncio.create_task(self._read_robots(origin))
+        robots = await asyncio.shield(self._robots[origin])
+        if isinstance(robots, Reason):
+            self._robots.pop(origin, None)  # unreachable: the next attempt asks again
+            return robots
+        return None if robots.allows(target.raw_path_qs) else Reason.ROBOTS
+
+    async def _read_robots(self, origin: str) -> Robots | Reason:
+        answer = await self._follow(f"{origin}/robots.txt", self._options.attempt_s, robots=True)
+        if answer.reason is None:
+            product = self._options.user_agent.partition("/")[0].split()[0]
+            return Robots.parse(answer.body.decode("utf-8", "replace"), product)
+        # RFC 9309, 2.3.1.3: a host that answers that it has none allows everything.
+        return Robots() if answer.reason in (Reason.NOT_FOUND, Reason.REFUSED) else answer.reason
+
+    async def _turn(
+        self, target: URL, left_s: float, limit_bytes: int, conditions: Mapping[str, str] | None
+    ) -> _Answer:
+        """Wait for the host's permission, ask, and say how it went."""
+        host = target.host or ""
+        if self._gate is not None and (refusal := await self._gate.enter(host)) is not None:
+            return _Answer(reason=refusal, final=True)
+        clock = asyncio.get_running_loop().time
+        started_s = clock()
+        answer = _Answer(reason=Reason.CONNECTION)
         try:
-            async with asyncio.timeout(deadline_s):
-                return await self._follow(url)
+            async with asyncio.timeout(left_s):
+                answer = await self._get(target, limit_bytes, conditions)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             status = error.status if isinstance(error, aiohttp.ClientResponseError) else None
-            return _Answer(reason=_reason_of_error(error), status=status or None)
+            answer = _Answer(reason=_reason_of_error(error), status=status or None)
+        finally:
+            took_s = clock() - started_s
+            if self._gate is not None:
+                pushed_back = answer.status in _PUSHED_BACK
+                trouble = answer.reason if answer.reason in _TROUBLE else None
+                wait_s = answer.retry_after_s if pushed_back else 0.0
+                turn = Turn(latency_s=took_s, trouble=trouble, pushed_back=pushed_back, retry_after_s=wait_s)
+                self._gate.leave(host, turn)
+        return replace(answer, took_s=took_s)
 
-    async def _follow(self, url: str) -> _Answer:
-        target = URL(url)
-        for hop in range(self._options.redirects + 1):
-            if target.scheme not in ("http", "https") or not target.host:
-                return _Answer(reason=Reason.REDIRECT if hop else Reason.BAD_URL)
-            if hop and self._pace is not None:
-                await self._pace(target.host)
-            answer = await self._get(target)
-            if answer.status not in _REDIRECTS:
-                return answer
-            target = target.join(URL(answer.headers.get("Location", "")))
-        return _Answer(reason=Reason.REDIRECT)
-
-    async def _get(self, target: URL) -> _Answer:
+    async def _get(self, target: URL, limit_bytes: int, conditions: Mapping[str, str] | None) -> _Answer:
         options = self._options
         verified = target.host != options.insecure_host
         async with asyncio.timeout(options.first_byte_s):
-            response = await self._session.get(target, allow_redirects=False, ssl=verified)
+            response = await self._session.get(target, headers=conditions, allow_redirects=False, ssl=verified)
         try:
             if response.status in _REDIRECTS:
                 return _Answer(status=response.status, headers=response.headers, reason=Reason.REDIRECT)
             if response.status != _OK:
-                retry_after_s = retry_after(response.headers.get("Retry-After"))
-                return _Answer(status=response.status, reason=_reason_of(response.status), retry_after_s=retry_after_s)
-            if (response.content_length or 0) > options.body_limit_bytes:
+                wait_s = retry_after(response.headers.get("Retry-After"))
+                return _Answer(status=response.status, reason=_reason_of(response.status), retry_after_s=wait_s)
+            if (response.content_length or 0) > limit_bytes:
                 return _Answer(status=_OK, reason=Reason.TOO_LARGE)
-            body = await _read(response.content, options.body_limit_bytes)
+            body = await _read(response.content, limit_bytes)
             if body is None:
                 return _Answer(status=_OK, reason=Reason.TOO_LARGE)
             return _Answer(status=_OK, headers=response.headers, body=body)
@@ -238,6 +288,9 @@ class _Answer:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     retry_after_s: float = 0.0
+    took_s: float = 0.0
+    final: bool = False
+    """The host is not asked any more: another attempt would not be sent."""
 
 
 class _NotPublicError(OSError):
@@ -283,7 +336,15 @@ async def _read(content: aiohttp.StreamReader, limit_bytes: int) -> bytes | None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+def _conditions(request: PosterRequest) -> Mapping[str, str] | None:
+    """Ask for a poster only if it is another one than what is stored."""
+    conditions = {"If-None-Match": request.etag, "If-Modified-Since": request.last_modified}
+    return {name: value for name, value in conditions.items() if value} or None
+
+
 def _reason_of(status: int) -> Reason:
+    if status == _UNCHANGED:
+        return Reason.UNCHANGED
     if status in _GONE:
         return Reason.NOT_FOUND
     if status in _PASSING_STATUSES:
@@ -325,8 +386,18 @@ def _backoff(attempts: int, options: FetchOptions) -> float:
     return random.uniform(0, longest)  # noqa: S311  spreads load, keeps no secret
 
 
-def _host(url: str) -> str:
+def _target(url: str) -> URL | None:
+    """Parse an absolute http or https URL; None for anything else."""
     try:
-        return URL(url).host or ""
+        target = URL(url)
+    except ValueError:
+        return None
+    return target if target.scheme in ("http", "https") and target.host else None
+
+
+def _joined(base: URL, location: str) -> str:
+    """Resolve a redirect; what cannot be resolved becomes a URL that is refused."""
+    try:
+        return str(base.join(URL(location)))
     except ValueError:
         return ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
+import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
@@ -37,7 +39,9 @@ class PosterServer:
         self._port = 0
         self._failure: OSError | None = None
         self.requested: list[str] = []
-        """Paths in the order of their requests."""
+        """Paths in the order of their requests, without robots.txt."""
+        self.arrived_s: list[float] = []
+        """When each of them came, on the monotonic clock."""
 
     @property
     def base_url(self) -> str:
@@ -78,11 +82,16 @@ class PosterServer:
             self._ready.set()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.requested.append(request.path)
+        if request.path != "/robots.txt":
+            self.requested.append(request.path)
+            self.arrived_s.append(time.monotonic())
         body = self._body(PurePosixPath(request.path).name)
         if body is None:
             return web.Response(status=404, text="no such poster")
-        return web.Response(body=body, content_type="image/jpeg")
+        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        if request.headers.get("If-None-Match") == etag:
+            return web.Response(status=304, headers={"ETag": etag})
+        return web.Response(body=body, content_type="image/jpeg", headers={"ETag": etag})
 
     def _body(self, name: str) -> bytes | None:
         if isinstance(self._source, Path):

@@ -120,6 +120,9 @@ class OpenVinoEngine:
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self._parallel):
             self._idle.put(compiled.create_infer_request())
+        # OpenVINO's Python binding looks NumPy up on its first call, and two threads that do so at once lock each other
+        # out for ever; this call is made by one.
+        self.infer(np.zeros((1, *card.input_shape), np.float32))
 
     @property
     def card(self) -> EngineCard:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - the command line reads the annotations
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,6 +11,7 @@ from crawler.progress import progress_bar
 from serving.engine import Kind, Precision
 from serving.prediction import RowOptions
 from serving.receipts import ExportReport, ScoreReport  # noqa: TC001 - the command line reads the annotations
+from serving.summaries import DemoReport, DoctorReport, ReportSummary  # noqa: TC001 - likewise
 
 
 def export(
@@ -75,3 +76,89 @@ def score(
     options = cluster.ScoreOptions(rows=rows, batch=batch, workers=workers)
     with progress_bar("scoring", total=None) as advance:
         return cluster.score(model, source, output, options, advance)
+
+
+def serve(
+    model: Path,
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: Annotated[str | None, Parameter(env_var="KEYART_TOKEN")] = None,
+    batch: int = 16,
+    queue: int = 256,
+) -> None:
+    """Serve a model over HTTP: posters in, labels out, and a page to try it.
+
+    Example: `keyart serve MODEL --port 8000`, then open http://127.0.0.1:8000/
+
+    Args:
+        model: Folder written by `keyart export`.
+        host: Address to listen on; 0.0.0.0 lets other machines in, so set a token then.
+        port: Port to listen on; 0 takes any that is free.
+        token: Word that clients must bring as `Authorization: Bearer WORD`.
+        batch: Posters a call of the engine, at most.
+        queue: Posters that may wait; further ones are answered 429.
+    """
+    from serving import host as library  # noqa: PLC0415 - brings the web framework
+    from serving.batcher import BatcherOptions  # noqa: PLC0415
+    from serving.service import ServiceOptions  # noqa: PLC0415
+
+    batching = BatcherOptions(largest=batch, queue=queue)
+    library.serve(model, host, port, ServiceOptions(batcher=batching, token=token))
+
+
+def report(
+    source: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    catalog: Path | None = None,
+    no_pictures: Annotated[bool, Parameter(negative="")] = False,
+) -> ReportSummary:
+    """Draw a run or predictions as one HTML file that needs nothing outside itself.
+
+    Example: `keyart report RUN -o report.html --catalog catalog.parquet`
+
+    Args:
+        source: Folder written by `keyart train` or `keyart score`.
+        output: HTML file; an earlier one is replaced.
+        catalog: Catalogue of `keyart catalog`, for titles and counts per genre.
+        no_pictures: Leave the posters out, so that the file may be passed on where they may not.
+    """
+    from serving import report as library  # noqa: PLC0415 - brings torch, which --help does without
+
+    return library.write_report(source, output, library.ReportOptions(pictures=not no_pictures, catalog=catalog))
+
+
+def demo(
+    *,
+    data: Path | None = None,
+    weights: str | None = None,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("keyart-demo"),
+) -> DemoReport:
+    """Go the whole way in one command: catalogue, crawl, dataset, training, export, scoring and report.
+
+    Without `--data` the posters are drawn and the movies made up. The same command again goes on where it stopped.
+
+    Example: `keyart demo --data DIR -o real`
+
+    Args:
+        data: Folder with posters/ and metadata/movies_metadata.csv: comedy against horror on real posters.
+        weights: What training begins from: a file, timm:NAME, or scratch; if not given, the file in DIR/weights.
+        output: Folder for everything that is made.
+    """
+    from serving import demo as library  # noqa: PLC0415 - brings torch, which --help does without
+
+    return library.run_demo(output, library.DemoOptions(data=data, weights=weights), progress_bar)
+
+
+def doctor() -> DoctorReport:
+    """Try every part on this machine: what works, what is missing, and how to get it.
+
+    Example: `keyart doctor`
+    """
+    from serving import doctor as library  # noqa: PLC0415 - brings torch, which --help does without
+
+    with progress_bar("trying", library.parts()) as advance:
+        return library.examine(advance)

@@ -22,6 +22,7 @@ QUICK = FetchOptions(
     poster_s=3,
     body_limit_bytes=10_000,
     allow_private=True,
+    ignore_robots=True,
 )
 
 

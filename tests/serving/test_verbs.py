@@ -31,6 +31,8 @@ def places(model: Path, archive: Path, tmp_path: Path) -> dict[str, Path]:
         (("export", "nowhere", "-o", "model", "--precision", "int4"), "int4"),
         (("export", "nowhere", "-o", "model", "--engine", "tensorrt"), "engine tensorrt"),
         (("score", "nowhere", "archive", "-o", "out"), "model nowhere: card.json cannot be read"),
+        (("serve", "nowhere"), "model nowhere: card.json cannot be read"),
+        (("serve", "MODEL", "--port", "99999"), "address 127.0.0.1:99999: cannot be listened on"),
         (("score", "MODEL", "nowhere", "-o", "out"), "source nowhere: nothing there; expected an archive"),
         (("score", "MODEL", "EMPTY", "-o", "out"), "no poster in it"),
         (("score", "MODEL", "ARCHIVE", "-o", "out", "--top-k", "9"), "top-k 9: model"),
