@@ -18,6 +18,7 @@ VERBS: Final = {
     "archive": ("dataloading.verbs:archive", "Check, count, thin out or import an archive of shards."),
     "dataset": ("dataloading.verbs:dataset", "Label, group and split an archive's posters for one task."),
     "train": ("training.verbs:train", "Train one recipe on a dataset."),
+    "experiment": ("training.verbs:experiment", "Run a grid of recipes and seeds, and compare them."),
     "export": ("serving.verbs:export", "Compile a run's best checkpoint into an engine."),
     "score": ("serving.verbs:score", "Score an archive or a folder of posters, one row each."),
     "serve": ("serving.verbs:serve", "Serve a model over HTTP, with a page to try it."),

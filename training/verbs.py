@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from crawler.progress import progress_bar
 from dataloading.dataset import Dataset
 from training.cluster import train as train_recipe
+from training.experiment import StudyReport, read_study, run_study
 from training.outcome import TrainReport  # noqa: TC001 - the command line reads the annotations
 from training.recipe import Freeze, read_recipe
 
@@ -48,3 +49,29 @@ def train(
     total = len(loaded.table) if frozen else len(loaded.rows("train")) * choices.epochs
     with progress_bar("train", total) as advance:
         return train_recipe(choices, loaded, output, workers, advance)
+
+
+def experiment(
+    study: Path,
+    *,
+    archive: Path,
+    catalog: Path,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    workers: int = 0,
+    weights: str | None = None,
+) -> StudyReport:
+    """Run a study's grid of arms and seeds, and compare the arms; the same command again does what is left.
+
+    Example: `keyart experiment article.toml --archive archive --catalog catalog.parquet -o study`
+
+    Args:
+        study: A TOML file with seeds = N and [[arm]] tables of name, task, recipe and corrections.
+        archive: Folder written by `keyart crawl`.
+        catalog: Catalogue that the archive was crawled from.
+        output: Folder for datasets, runs and results.json.
+        workers: Of each training; 0 trains in this process.
+        weights: Pretrained weights of all arms whose recipe names none.
+    """
+    plan = read_study(study)
+    with progress_bar("runs", len(plan.arms) * plan.seeds) as advance:
+        return run_study(plan, archive, catalog, output, workers=workers, weights=weights, advance=advance)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from crawler.catalog import CATALOG_SCHEMA
 from crawler.records import Fetched, PosterRecord, PosterRequest
 from crawler.shards import SHARD_FOLDER, write_shard
 from dataloading.dataset import Dataset, build
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 MOVIES = 80
+GENRES = ("Comedy", "Horror")
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def poster(movie_id: int, *, dark: bool) -> bytes:
@@ -37,36 +40,40 @@ def poster(movie_id: int, *, dark: bool) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def catalog() -> pl.DataFrame:
     """Forty bright comedies and forty dark horrors."""
+    movies = [
+        {
+            "movie_id": movie_id,
+            "title": f"Movie {movie_id}",
+            "year": 1950 + movie_id % 70,
+            "genres": [GENRES[movie_id % 2]],
+            "first_genre": GENRES[movie_id % 2],
+            "popularity": float(movie_id),
+        }
+        for movie_id in range(1, MOVIES + 1)
+    ]
+    return pl.DataFrame(movies, schema=CATALOG_SCHEMA)
+
+
+@pytest.fixture(scope="session")
+def dataset(catalog: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The catalogue's posters in one shard, split 70/10/20."""
     root = tmp_path_factory.mktemp("dataset")
     (root / "archive" / SHARD_FOLDER).mkdir(parents=True)
-    records: list[PosterRecord] = []
-    movies: list[dict[str, object]] = []
-    for movie_id in range(1, MOVIES + 1):
-        genre = "Horror" if movie_id % 2 else "Comedy"
-        body = poster(movie_id, dark=genre == "Horror")
-        digest = hashlib.sha256(body).digest()
-        request = PosterRequest(movie_id=movie_id, url=f"http://127.0.0.1/{movie_id}.jpg")
-        fetched = Fetched(
-            request=request, body=body, http_status=200, attempts=1, fetched_at=datetime(2026, 1, 1, tzinfo=UTC)
-        )
-        own_hash = int.from_bytes(digest[:8], "big")
-        records.append(PosterRecord(fetched=fetched, height=48, width=32, sha256=digest.hex(), dhash=own_hash))
-        movies.append(
-            {
-                "movie_id": movie_id,
-                "title": f"Movie {movie_id}",
-                "year": 1950 + movie_id % 70,
-                "first_genre": genre,
-                "popularity": float(movie_id),
-                "collection": None,
-            }
-        )
-    write_shard(root / "archive" / SHARD_FOLDER, "shard-00000", records)
-    catalog = pl.DataFrame(movies, schema_overrides={"collection": pl.String, "year": pl.Int16})
+    write_shard(root / "archive" / SHARD_FOLDER, "shard-00000", [record(movie_id) for movie_id in catalog["movie_id"]])
     build(root / "archive", catalog, root / "dataset", ComedyHorror())
     return Dataset.load(root / "dataset")
+
+
+def record(movie_id: int) -> PosterRecord:
+    """A stored poster with a hash of its own, so that no two are near-identical."""
+    body = poster(movie_id, dark=GENRES[movie_id % 2] == "Horror")
+    digest = hashlib.sha256(body).digest()
+    request = PosterRequest(movie_id=movie_id, url=f"http://127.0.0.1/{movie_id}.jpg")
+    fetched = Fetched(request=request, body=body, http_status=200, attempts=1, fetched_at=NOON)
+    own_hash = int.from_bytes(digest[:8], "big")
+    return PosterRecord(fetched=fetched, height=48, width=32, sha256=digest.hex(), dhash=own_hash)
 
 
 @pytest.fixture
