@@ -15,7 +15,10 @@ from crawler.errors import KeyartError
 VERBS: Final = {
     "catalog": ("crawler.verbs:catalog", "Clean raw movie metadata into a catalogue."),
     "crawl": ("crawler.verbs:crawl", "Fetch a catalogue's posters into an archive of shards."),
-    "archive": ("dataloading.verbs:archive", "Turn a folder of pictures that you already have into an archive."),
+    "archive": (
+        "dataloading.verbs:archive",
+        "Check an archive, describe it, or make one of a folder of pictures.",
+    ),
     "dataset": ("dataloading.verbs:dataset", "Label, group and split an archive's posters for one task."),
     "train": ("training.verbs:train", "Train one recipe on a dataset."),
     "export": ("serving.verbs:export", "Compile a run's best checkpoint into an engine."),

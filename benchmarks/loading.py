@@ -3,7 +3,7 @@
 Method: every contender writes the same posters in its own format to the same disk, then yields one shuffled epoch of
 float32 [b, 3, size, size] batches, stretched with the antialiased filter and normalised. Each measurement is a fresh
 process; the first batches are not counted (worker processes start, kernels load, the page cache fills); rounds
-alternate over the contenders in a shuffled order. CPU time and memory include worker processes.
+alternate over the contenders in a shuffled order (``benchmarks.timing``). CPU time and memory include worker processes.
 
 Why it comes out so: the rivals decode and resize with Pillow in worker processes, which then send every batch of 19 MB
 to the consumer through shared memory; ours decodes with libjpeg-turbo and resizes, normalises and stores in one
@@ -19,23 +19,21 @@ import contextlib
 import importlib
 import json
 import os
-import platform
-import random
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from benchmarks.loading_report import LoadingReport, Row, markdown, svg
+from benchmarks.loading_report import OURS, LoadingReport, Row, markdown, svg
+from benchmarks.machine import this_machine
 from benchmarks.peers.loader import Poster, Setting
+from benchmarks.timing import Lap, Series, alternate, faster
 from crawler.errors import UnusableInput, WorkFailed
 from crawler.progress import Advance, progress_bar, silent
 from crawler.records import Reason
@@ -46,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONTENDERS: Final = {
-    "keyart": ("benchmarks.peers.loading_keyart", "numba"),
+    OURS: ("benchmarks.peers.loading_keyart", "numba"),
     "PyTorch DataLoader + ImageFolder": ("benchmarks.peers.loading_torch", "torch"),
     "WebDataset": ("benchmarks.peers.loading_webdataset", "webdataset"),
     "MosaicML Streaming": ("benchmarks.peers.loading_streaming", "mosaicml-streaming"),
@@ -55,21 +53,36 @@ CONTENDERS: Final = {
     "roof: decode only": ("benchmarks.peers.loading_roof", "simplejpeg"),
 }
 """Name -> module with ``write`` and ``batches``, and the package whose version is stated."""
-OURS: Final = "keyart"
 BASELINE: Final = "PyTorch DataLoader + ImageFolder"
 WARM_UP_BATCHES: Final = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One epoch of one contender in a process of its own."""
+class Contestant:
+    """One loader with the posters in its own format; what ``timing.alternate`` takes."""
 
     name: str
-    images_per_s: float
-    images_per_cpu_s: float
-    """CPU time of worker processes included."""
-    memory_mb: float
-    """Of the process and its workers once batches flow; what they share counts once."""
+    folder: Path
+    setting: Setting
+    units: int
+    """Posters that a lap is stated for; a loader that leaves out part of a batch more or less is scaled to it."""
+
+    def lap(self) -> Lap:
+        """Load one epoch in a process of its own.
+
+        Raises:
+            WorkFailed: It stopped in the middle.
+        """
+        arguments = json.dumps({"name": self.name, "folder": str(self.folder), "setting": asdict(self.setting)})
+        command = [sys.executable, "-m", "benchmarks.loading", arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this very module
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+            msg = f"contender {self.name}: stopped with {last!r}; run `{' '.join(command[:3])} '{arguments}'` to see"
+            raise WorkFailed(msg)
+        images, wall_s, cpu_s, peak_bytes = json.loads(ended.stdout.strip().splitlines()[-1])
+        scale = self.units / images
+        return Lap(wall_s=wall_s * scale, cpu_s=cpu_s * scale, peak_bytes=peak_bytes)
 
 
 def loading(
@@ -93,7 +106,7 @@ def loading(
         batch_size: Posters a batch.
     """
     setting = Setting(batch_size=batch_size, threads=threads)
-    with progress_bar("loaders", total=rounds * len(CONTENDERS)) as advance:
+    with progress_bar("rounds", total=rounds) as advance:
         return measure(dataset, output=output, rounds=rounds, setting=setting, advance=advance)
 
 
@@ -114,7 +127,7 @@ def measure(
         rounds: Measurements of each contender.
         setting: Batch size, threads and image size.
         names: Contenders; the baseline must be one of them.
-        advance: Receives finished measurements.
+        advance: Receives finished rounds.
 
     Raises:
         UnusableInput: The dataset cannot be read, or has too few posters to measure.
@@ -122,24 +135,26 @@ def measure(
     """
     setting = setting or Setting(threads=len(os.sched_getaffinity(0)))
     posters = _posters(dataset, setting)
-    runs: list[Run] = []
+    units = len(posters) // setting.batch_size * setting.batch_size - WARM_UP_BATCHES * setting.batch_size
     with tempfile.TemporaryDirectory(prefix="keyart-bench-") as temporary:
         missing = _write_all(posters, Path(temporary), names)
-        names = [name for name in names if name not in missing]
-        order = random.Random(0)  # noqa: S311 - only spreads the contenders over each round
-        for _ in range(rounds):
-            for name in order.sample(names, len(names)):
-                runs.append(_measure(name, Path(temporary), setting))
-                advance(1, name)
+        contenders = {
+            name: Contestant(name=name, folder=_folder(Path(temporary), name), setting=setting, units=units)
+            for name in names
+            if name not in missing
+        }
+        series = alternate(contenders, dict.fromkeys(contenders, units), advance=advance, rounds=rounds)
     report = LoadingReport(
         dataset=str(dataset),
         posters=len(posters),
         mean_bytes=sum(len(poster.body) for poster in posters) // len(posters),
         rounds=rounds,
         setting=asdict(setting),
-        machine=_machine(),
-        rows=_rows(names, runs),
+        machine=this_machine(package for _, package in CONTENDERS.values()),
+        rows=table_rows(series),
         missing=missing,
+        repeated=series.repeated,
+        disturbed=series.disturbed,
     )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
@@ -184,25 +199,17 @@ def _write_all(posters: Sequence[Poster], temporary: Path, names: Sequence[str])
     return missing
 
 
-def _measure(name: str, temporary: Path, setting: Setting) -> Run:
-    arguments = json.dumps({"name": name, "folder": str(_folder(temporary, name)), "setting": asdict(setting)})
-    command = [sys.executable, "-m", "benchmarks.loading", arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this very module
-    if ended.returncode:
-        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-        msg = f"contender {name}: stopped with {last!r}; expected one epoch, run `{' '.join(command[:3])} ...` to see"
-        raise WorkFailed(msg)
-    return Run(**json.loads(ended.stdout.strip().splitlines()[-1]))
+def run_once(name: str, folder: Path, setting: Setting) -> tuple[int, float, float, int]:
+    """Load one epoch in this process.
 
-
-def run_once(name: str, folder: Path, setting: Setting) -> Run:
-    """Measure one epoch of one contender in this process."""
+    Returns:
+        Images, wall seconds and CPU seconds after the warm-up, worker processes included, and bytes of memory.
+    """
     stream = iter(importlib.import_module(CONTENDERS[name][0]).batches(folder, setting))
     for _ in range(WARM_UP_BATCHES):
         next(stream)
-    memory_mb = _memory_mb()
+    memory_bytes, workers_began = _memory_bytes(), _worker_cpu_s()
     began, cpu_began, images, touched = time.perf_counter(), time.process_time(), 0, 0.0
-    workers_began = _worker_cpu_s()
     for batch in stream:
         images += len(batch)
         touched += float(batch[0, 0, 0, 0])  # the batch is there, not promised
@@ -210,12 +217,7 @@ def run_once(name: str, folder: Path, setting: Setting) -> Run:
     del stream
     # a worker process is accounted for when it has ended, with its warm-up: that share is taken off
     workers_s = (_worker_cpu_s() - workers_began) * images / (images + WARM_UP_BATCHES * setting.batch_size)
-    return Run(
-        name=name,
-        images_per_s=images / wall_s,
-        images_per_cpu_s=images / (cpu_s + workers_s),
-        memory_mb=memory_mb,
-    )
+    return images, wall_s, cpu_s + workers_s, memory_bytes
 
 
 def _worker_cpu_s() -> float:
@@ -223,8 +225,8 @@ def _worker_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _memory_mb() -> float:
-    """Add up the proportional set sizes (Linux) of this process and its children."""
+def _memory_bytes() -> int:
+    """Add up the proportional set sizes (Linux) of this process and its children; what they share counts once."""
     own = os.getpid()
     children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
     total_kb = 0
@@ -232,52 +234,26 @@ def _memory_mb() -> float:
         with contextlib.suppress(OSError):  # one that ended meanwhile
             lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
             total_kb += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total_kb / 1024
+    return total_kb * 1024
 
 
-def _rows(names: Sequence[str], runs: Sequence[Run]) -> list[Row]:
-    by_name = {name: [run for run in runs if run.name == name] for name in names}
-    rows: list[Row] = []
-    for name, own in by_name.items():
-        ratios = [run.images_per_s / base.images_per_s for run, base in zip(own, by_name[BASELINE], strict=True)]
-        rows.append(
-            Row(
-                name=name,
-                version=_version(CONTENDERS[name][1]),
-                images_per_s=round(statistics.median(run.images_per_s for run in own), 1),
-                ratio=round(statistics.median(ratios), 2),
-                ratio_low=round(min(ratios), 2),
-                ratio_high=round(max(ratios), 2),
-                images_per_cpu_s=round(statistics.median(run.images_per_cpu_s for run in own), 1),
-                memory_mb=round(statistics.median(run.memory_mb for run in own)),
-            )
+def table_rows(series: Series) -> list[Row]:
+    """Sum up all rounds, the fastest loader first."""
+    baseline = series.measurements[BASELINE]
+    rows = [
+        Row(
+            name=name,
+            images_per_s=round(measured.units_per_s, 1),
+            ratio=faster(measured, baseline),
+            images_per_cpu_s=round(measured.units_per_cpu_s, 1),
+            memory_mb=round(measured.peak_bytes / 2**20),
         )
+        for name, measured in series.measurements.items()
+    ]
     return sorted(rows, key=lambda row: -row.images_per_s)
-
-
-def _version(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return package
-
-
-def _machine() -> dict[str, str]:
-    model = platform.processor()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
-    return {
-        "processor": model,
-        "cores": str(len(os.sched_getaffinity(0))),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "load after (1, 5, 15 minutes)": load,
-    }
 
 
 if __name__ == "__main__":
     _given: dict[str, Any] = json.loads(sys.argv[1])
-    _run = run_once(_given["name"], Path(_given["folder"]), Setting(**_given["setting"]))
-    sys.stdout.write(json.dumps(asdict(_run)) + "\n")
+    _found = run_once(_given["name"], Path(_given["folder"]), Setting(**_given["setting"]))
+    sys.stdout.write(json.dumps(_found) + "\n")

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-BAR_HEIGHT: Final = 22
-LABEL_WIDTH: Final = 250
-BAR_WIDTH: Final = 380
+from benchmarks.chart import Bar, Group, draw_bars
+
+if TYPE_CHECKING:
+    from benchmarks.machine import Machine
+    from benchmarks.timing import Ratio
+
+OURS: Final = "keyart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A contender over all rounds."""
+    """A loader over all rounds."""
 
     name: str
-    version: str
     images_per_s: float
-    """Median."""
-    ratio: float
-    """Of its rate to the baseline's in the same round, median."""
-    ratio_low: float
-    """Lowest of the rounds."""
-    ratio_high: float
+    """Per second of wall time, the median round."""
+    ratio: Ratio
+    """How many times faster than the baseline."""
     images_per_cpu_s: float
+    """CPU time of worker processes included."""
     memory_mb: float
+    """Of the process and its workers once batches flow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +37,15 @@ class LoadingReport:
     posters: int
     mean_bytes: int
     rounds: int
+    repeated: int
+    """Rounds that were thrown away because the machine was busy."""
+    disturbed: bool
+    """Whether others took processor time in half of the rounds that were kept."""
     setting: dict[str, int]
-    machine: dict[str, str]
+    machine: Machine
     rows: list[Row]
     missing: dict[str, str]
-    """Contender -> why it could not take part."""
+    """Loader -> why it could not take part."""
 
     def __str__(self) -> str:
         return markdown(self)
@@ -48,47 +53,49 @@ class LoadingReport:
 
 def markdown(report: LoadingReport) -> str:
     """Set the result as a table with what it was measured on."""
-    setting, machine = report.setting, report.machine
+    setting = report.setting
     summary = (
         f"{report.posters:,} posters of {report.mean_bytes / 1000:.1f} kB on average, batches of "
         f"{setting['batch_size']} x 3 x {setting['size']} x {setting['size']} float32, {setting['threads']} threads or "
         f"worker processes, median of {report.rounds} alternating rounds."
     )
-    columns = "loader | posters/s | x DataLoader (low to high) | posters per CPU second | memory, MB | version"
+    columns = "loader | posters/s | x DataLoader (95 % interval) | posters per CPU second | memory, MB"
     lines = [
         summary,
         "",
         f"| {columns} |",
-        "|---|---:|---:|---:|---:|---|",
+        "|---|---:|---:|---:|---:|",
         *(
-            f"| {row.name} | {row.images_per_s:,.0f} | {row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f}) | "
-            f"{row.images_per_cpu_s:,.0f} | {row.memory_mb:,.0f} | {row.version} |"
+            f"| {row.name} | {row.images_per_s:,.0f} | {row.ratio} | {row.images_per_cpu_s:,.0f} | "
+            f"{row.memory_mb:,.0f} |"
             for row in report.rows
         ),
-        *(f"| {name} | - | - | - | - | {reason} |" for name, reason in report.missing.items()),
+        *(f"| {name} | - | - | - | {reason} |" for name, reason in report.missing.items()),
         "",
-        "Machine: " + "; ".join(f"{name} {value}" for name, value in machine.items()) + ".",
+        f"Machine: {report.machine}. "
+        + ", ".join(f"{package} {version}" for package, version in report.machine.versions.items())
+        + ".",
     ]
+    if report.disturbed:
+        lines += ["", "The machine was busy with other things: trust the ratios and the CPU seconds, not the rates."]
     return "\n".join(lines)
 
 
 def svg(report: LoadingReport) -> str:
-    """Draw the rates as bars with their numbers."""
-    largest = max(row.images_per_s for row in report.rows)
-    height = BAR_HEIGHT * len(report.rows) + 40
-    width = LABEL_WIDTH + BAR_WIDTH + 90
-    opening = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif"'
-    parts = [
-        f'{opening} font-size="12"><title>Posters per second by loader</title>',
-        f'<text x="8" y="18" font-size="14">Posters per second, {report.setting["threads"]} threads</text>',
-    ]
-    for place, row in enumerate(report.rows):
-        y = 32 + place * BAR_HEIGHT
-        length = BAR_WIDTH * row.images_per_s / largest
-        colour = "#b03a2e" if row.name == "keyart" else "#c8c8c8" if row.name.startswith("roof") else "#5d6d7e"
-        parts += [
-            f'<text x="{LABEL_WIDTH - 8}" y="{y + 13}" text-anchor="end">{escape(row.name)}</text>',
-            f'<rect x="{LABEL_WIDTH}" y="{y}" width="{length:.1f}" height="{BAR_HEIGHT - 6}" fill="{colour}"/>',
-            f'<text x="{LABEL_WIDTH + length + 6:.1f}" y="{y + 13}">{row.images_per_s:,.0f}</text>',
+    """Draw the rates, and those per CPU second."""
+    roof = [row for row in report.rows if row.name.startswith("roof")]
+    rows = [row for row in report.rows if row not in roof]
+    return draw_bars(
+        [
+            Group(
+                title=f"Posters per second, {report.setting['threads']} threads or worker processes",
+                bars=[Bar(label=row.name, value=row.images_per_s, ours=row.name == OURS) for row in rows],
+                roof=roof[0].images_per_s if roof else None,
+            ),
+            Group(
+                title="Posters per CPU second",
+                bars=[Bar(label=row.name, value=row.images_per_cpu_s, ours=row.name == OURS) for row in rows],
+                roof=roof[0].images_per_cpu_s if roof else None,
+            ),
         ]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    )

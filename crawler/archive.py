@@ -34,6 +34,26 @@ class Manifest:
 
 
 @contextmanager
+def locked(archive: Path) -> Generator[Path]:
+    """Hold an archive that exists for writing while the block runs.
+
+    Yields:
+        The folder of its shards.
+
+    Raises:
+        UnusableInput: It is no archive.
+        WorkFailed: A crawl is writing to it.
+    """
+    read_manifest(archive)
+    descriptor = os.open(archive, os.O_RDONLY)
+    try:
+        _lock(descriptor, archive)
+        yield archive / SHARD_FOLDER
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def opened_for_crawl(archive: Path, manifest: Manifest) -> Generator[Path]:
     """Hold an archive for writing while the block runs; make it where there is none.
 
@@ -56,7 +76,7 @@ def opened_for_crawl(archive: Path, manifest: Manifest) -> Generator[Path]:
         raise UnusableInput(msg)
     try:
         shards.mkdir(parents=True, exist_ok=True)
-        lock = os.open(shards, os.O_RDONLY)
+        lock = os.open(archive, os.O_RDONLY)
     except OSError as error:
         msg = f"archive {archive}: cannot be written ({error}); choose another place with -o"
         raise WorkFailed(msg) from error

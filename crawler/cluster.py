@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
@@ -10,6 +11,7 @@ import time
 from collections import Counter, deque
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -17,16 +19,23 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU tasks ma
 
 import polars as pl
 import ray
-from ray.exceptions import NodeDiedError, ObjectLostError, RayError, TaskUnschedulableError, WorkerCrashedError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
 
 from crawler.archive import Manifest, opened_for_crawl
 from crawler.crawl import CrawlOptions, ShardCrawler
 from crawler.errors import WorkFailed
-from crawler.frontier import check_image_base, measure, plans, remaining, select
+from crawler.frontier import check_image_base, measure, plans, remaining, revisits, select
 from crawler.politeness import Ledger, Renewal, Share
 from crawler.progress import Advance, silent
 from crawler.records import Reason, ShardPlan, ShardReceipt, Status
-from crawler.shards import SHARD_FOLDER, SIDECAR_SUFFIX, committed_shards
+from crawler.shards import SHARD_FOLDER, SIDECAR_SUFFIX, committed_shards, read_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -34,11 +43,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+GRACE_S: Final = 2.0
+"""After Ctrl-C, for the shards in flight; what is not committed by then is fetched again by the next call."""
 MOST_LOSSES: Final = 20
 """Workers that one shard may lose (to kills, nodes, memory) before it is given up."""
 
 OBJECT_STORE_BYTES: Final = 256 * 2**20
 """Of a Ray that we start ourselves: plans and receipts are small, poster bytes never enter it."""
+
+_LOST: Final = (WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, TaskUnschedulableError)
+_DISK_IS_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 @contextmanager
@@ -139,9 +153,12 @@ def crawl(
     with opened_for_crawl(archive, manifest) as folder:
         before = set(committed_shards(folder))
         advance(min(len(before) * options.shard_size, requested))
-        todo = remaining(plans(selected, options.image_base, options.shard_size), before)
-        shards = -(-requested // options.shard_size)
-        receipts = _run(todo, folder, options, advance) if len(before) < shards else []
+        if options.retry_failed or options.refresh:
+            todo = revisits(sorted(before), functools.partial(read_sidecar, folder), options.retry_failed)
+        else:
+            todo = remaining(plans(selected, options.image_base, options.shard_size), before)
+        first = next(todo, None)
+        receipts = _run(chain([first], todo), folder, options, advance) if first else []
         return _report(archive, requested, len(before), receipts, time.monotonic() - started_s)
 
 
@@ -154,24 +171,41 @@ def _run(todo: Iterator[ShardPlan], folder: Path, options: CrawlOptions, advance
         task = ray.remote(_crawl_shard).options(num_cpus=share, max_retries=0)
         ledger = _ledger()
         in_flight: dict[ray.ObjectRef[Any], ShardPlan] = {}
-        while True:
-            while len(in_flight) < options.workers_used and (plan := shards.next()):
-                in_flight[task.remote(plan, folder, options, ledger)] = plan
-            if not in_flight:
-                break
-            ready, _ = ray.wait(list(in_flight), num_returns=1)
-            plan = in_flight.pop(ready[0])
-            try:
-                receipt: ShardReceipt = ray.get(ready[0])
-            except (WorkerCrashedError, NodeDiedError, ObjectLostError, TaskUnschedulableError) as error:
-                shards.lost(plan, str(error).partition("\n")[0])
-            except OSError as error:  # Ray raises what the task raised
-                shards.broken[plan.name] = str(error).strip().splitlines()[-1]
-            else:
-                shards.finished(plan, receipt)
-                advance(len(plan.requests), _note(shards.receipts))
+        try:
+            while True:
+                while len(in_flight) < options.workers_used and (plan := shards.next()):
+                    in_flight[task.remote(plan, folder, options, ledger)] = plan
+                if not in_flight:
+                    break
+                _settle(in_flight, shards, advance)
+        except KeyboardInterrupt:
+            end_s = time.monotonic() + GRACE_S
+            while in_flight and (left_s := end_s - time.monotonic()) > 0:
+                _settle(in_flight, shards, advance, left_s)
+            for reference in in_flight:
+                ray.cancel(reference, force=True)
+            raise
     shards.check()
     return shards.receipts
+
+
+def _settle(
+    in_flight: dict[ray.ObjectRef[Any], ShardPlan], shards: _Shards, advance: Advance, timeout_s: float | None = None
+) -> None:
+    """Wait for one shard in flight, and take note of how it ended."""
+    ready, _ = ray.wait(list(in_flight), num_returns=1, timeout=timeout_s)
+    for reference in ready:
+        plan = in_flight.pop(reference)
+        try:
+            receipt: ShardReceipt = ray.get(reference)
+        except _LOST as error:
+            shards.lost(plan, str(error).partition("\n")[0])
+        except OSError as error:  # Ray raises what the task raised
+            cause: BaseException = getattr(error, "cause", error)
+            shards.failed(plan, cause if isinstance(cause, OSError) else error)
+        else:
+            shards.finished(plan, receipt)
+            advance(len(plan.requests), _note(shards.receipts))
 
 
 class _Shards:
@@ -197,10 +231,19 @@ class _Shards:
         else:
             self.broken[plan.name] = f"its worker was lost {MOST_LOSSES} times"
 
+    def failed(self, plan: ShardPlan, error: OSError) -> None:
+        """Give a shard up; if the disk takes no more, all that are still to come too."""
+        self.broken[plan.name] = error.strerror or str(error)
+        if error.errno in _DISK_IS_FULL:
+            self._todo = iter(())
+            self._again.clear()
+
     def finished(self, plan: ShardPlan, receipt: ShardReceipt) -> None:
         """Accept a receipt that accounts for every poster of its plan."""
         accounted = receipt.ok + sum(receipt.failed.values())
-        if receipt.name != plan.name or accounted != len(plan.requests):
+        asked = len(plan.requests)
+        complete = accounted >= asked if plan.revisit else accounted == asked
+        if receipt.name != plan.name or not complete:
             msg = f"shard {plan.name}: its receipt {receipt} does not account for {len(plan.requests)} posters"
             raise WorkFailed(msg)
         self.receipts.append(receipt)
@@ -277,7 +320,7 @@ def _report(
         requested=requested,
         ok=sum(count for status, _, count in counts.iter_rows() if status == Status.OK),
         failed=failed,
-        shards=shards_before + len(receipts),
+        shards=len(committed_shards(folder)),
         shards_before=shards_before,
         fetched=sum(receipt.ok for receipt in receipts),
         size_bytes=sum(receipt.size_bytes for receipt in receipts),

@@ -18,8 +18,8 @@ from crawler.errors import UnusableInput
 from crawler.fetch import Fetcher, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection, check_image_base
 from crawler.politeness import Gate, LedgerClient
-from crawler.records import Failure, Fetched, PosterRecord
-from crawler.shards import write_shard
+from crawler.records import Failure, Fetched, PosterRecord, Reason
+from crawler.shards import TAR_SUFFIX, ShardReader, read_outcomes, read_sidecar, write_shard
 from crawler.verify import verify
 
 if TYPE_CHECKING:
@@ -46,12 +46,23 @@ class CrawlOptions:
     """Posters requested per shard; also what a kill costs at most."""
     spool_bytes: int = 64 * 2**20
     """Bodies of one shard that wait in memory to be written, the others in a file; 1,000 posters have 14 MB."""
+    retry_failed: tuple[str, ...] = ()
+    """Only ask again for the failed posters of shards that exist, of these reasons."""
+    refresh: bool = False
+    """Only ask again for the stored posters of shards that exist, and store what has changed."""
     selection: Selection = field(default_factory=Selection)
     fetch: FetchOptions = field(default_factory=FetchOptions)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done."""
         check_image_base(self.image_base)
+        for reason in self.retry_failed:
+            if reason not in set(Reason):
+                msg = f"--retry-failed {reason}: no such reason; expected all, or some of {', '.join(Reason)}"
+                raise UnusableInput(msg)
+        if self.retry_failed and self.refresh:
+            msg = "--refresh: cannot be combined with --retry-failed; crawl twice, once with each"
+            raise UnusableInput(msg)
         if not self.rate > 0:
             msg = f"--rate {self.rate}: expected requests per second above 0, or inf for no limit"
             raise UnusableInput(msg)
@@ -114,7 +125,9 @@ class ShardCrawler:
         """
         with Spool(folder, plan.name, self._options.spool_bytes) as spool:
             outcomes = self._runner.run(self._outcomes(plan.requests, spool))
-            return write_shard(folder, plan.name, outcomes, spool.body)
+            if not plan.revisit:
+                return write_shard(folder, plan.name, outcomes, spool.body)
+            return _rewrite(folder, plan.name, outcomes, spool)
 
     async def _outcomes(self, requests: Sequence[PosterRequest], spool: Spool) -> list[PosterRecord | Failure]:
         left = iter(requests)
@@ -132,6 +145,29 @@ class ShardCrawler:
             if isinstance(outcome, Fetched):
                 outcome = await loop.run_in_executor(self._threads, verify, outcome)
             outcomes.append(spool.keep(outcome) if isinstance(outcome, PosterRecord) else outcome)
+
+
+def _rewrite(folder: Path, name: str, outcomes: list[PosterRecord | Failure], spool: Spool) -> ShardReceipt:
+    """Commit a new version of a shard: what came replaces what was stored, and what is gone leaves a row.
+
+    A stored poster stays if its host could not be asked this time. Where nothing is new the same bytes are written.
+    """
+    old = {outcome.movie_id: outcome for outcome in read_outcomes(folder, name)}
+    new = {
+        outcome.movie_id: outcome
+        for outcome in outcomes
+        if isinstance(outcome, PosterRecord)
+        or outcome.reason is Reason.NOT_FOUND
+        or (outcome.reason is not Reason.UNCHANGED and isinstance(old[outcome.movie_id], Failure))
+    }
+    rows = read_sidecar(folder, name).select("movie_id", "offset_bytes", "size_bytes")
+    places = {movie_id: (offset_bytes, size_bytes) for movie_id, offset_bytes, size_bytes in rows.iter_rows()}
+    with ShardReader(folder / f"{name}{TAR_SUFFIX}") as shard:
+
+        def body_of(record: PosterRecord) -> bytes:
+            return spool.body(record) if record.movie_id in new else shard.read(*places[record.movie_id])
+
+        return write_shard(folder, name, (old | new).values(), body_of)
 
 
 class Spool:

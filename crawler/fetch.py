@@ -52,6 +52,7 @@ _TROUBLE: Final = frozenset({Reason.TIMEOUT, Reason.CONNECTION, Reason.SERVER_ER
 _PUSHED_BACK: Final = frozenset({429, 503})
 
 _OK: Final = 200
+_UNCHANGED: Final = 304
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _GONE: Final = frozenset({404, 410})
 _NOT_PUBLIC: Final = "the host's address is not public"
@@ -165,7 +166,7 @@ class Fetcher:
         attempts = 0
         while True:
             attempts += 1
-            answer = await self._follow(request.url, min(options.attempt_s, left_s))
+            answer = await self._follow(request.url, min(options.attempt_s, left_s), _conditions(request))
             if answer.reason is None:
                 return Fetched(
                     request=request,
@@ -188,7 +189,9 @@ class Fetcher:
                 )
             await asyncio.sleep(wait_s)
 
-    async def _follow(self, url: str, left_s: float, *, robots: bool = False) -> _Answer:
+    async def _follow(
+        self, url: str, left_s: float, conditions: Mapping[str, str] | None = None, *, robots: bool = False
+    ) -> _Answer:
         """Ask once, along redirects; what goes wrong between here and the other side is an answer too."""
         took_s = 0.0
         answer = _Answer(reason=Reason.REDIRECT)
@@ -199,7 +202,8 @@ class Fetcher:
                 return _Answer(reason=reason, took_s=took_s)
             if not robots and (refusal := await self._refusal(target)) is not None:
                 return _Answer(reason=refusal, took_s=took_s)
-            answer = await self._turn(target, left_s - took_s, SIZE_LIMIT_BYTES if robots else None)
+            limit_bytes = SIZE_LIMIT_BYTES if robots else self._options.body_limit_bytes
+            answer = await self._turn(target, left_s - took_s, limit_bytes, conditions)
             took_s += answer.took_s
             if answer.status not in _REDIRECTS:
                 return replace(answer, took_s=took_s)
@@ -227,7 +231,9 @@ class Fetcher:
         # RFC 9309, 2.3.1.3: a host that answers that it has none allows everything.
         return Robots() if answer.reason in (Reason.NOT_FOUND, Reason.REFUSED) else answer.reason
 
-    async def _turn(self, target: URL, left_s: float, limit_bytes: int | None) -> _Answer:
+    async def _turn(
+        self, target: URL, left_s: float, limit_bytes: int, conditions: Mapping[str, str] | None
+    ) -> _Answer:
         """Wait for the host's permission, ask, and say how it went."""
         host = target.host or ""
         if self._gate is not None and (refusal := await self._gate.enter(host)) is not None:
@@ -237,7 +243,7 @@ class Fetcher:
         answer = _Answer(reason=Reason.CONNECTION)
         try:
             async with asyncio.timeout(left_s):
-                answer = await self._get(target, limit_bytes or self._options.body_limit_bytes)
+                answer = await self._get(target, limit_bytes, conditions)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             status = error.status if isinstance(error, aiohttp.ClientResponseError) else None
             answer = _Answer(reason=_reason_of_error(error), status=status or None)
@@ -251,11 +257,11 @@ class Fetcher:
                 self._gate.leave(host, turn)
         return replace(answer, took_s=took_s)
 
-    async def _get(self, target: URL, limit_bytes: int) -> _Answer:
+    async def _get(self, target: URL, limit_bytes: int, conditions: Mapping[str, str] | None) -> _Answer:
         options = self._options
         verified = target.host != options.insecure_host
         async with asyncio.timeout(options.first_byte_s):
-            response = await self._session.get(target, allow_redirects=False, ssl=verified)
+            response = await self._session.get(target, headers=conditions, allow_redirects=False, ssl=verified)
         try:
             if response.status in _REDIRECTS:
                 return _Answer(status=response.status, headers=response.headers, reason=Reason.REDIRECT)
@@ -330,7 +336,15 @@ async def _read(content: aiohttp.StreamReader, limit_bytes: int) -> bytes | None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+def _conditions(request: PosterRequest) -> Mapping[str, str] | None:
+    """Ask for a poster only if it is another one than what is stored."""
+    conditions = {"If-None-Match": request.etag, "If-Modified-Since": request.last_modified}
+    return {name: value for name, value in conditions.items() if value} or None
+
+
 def _reason_of(status: int) -> Reason:
+    if status == _UNCHANGED:
+        return Reason.UNCHANGED
     if status in _GONE:
         return Reason.NOT_FOUND
     if status in _PASSING_STATUSES:

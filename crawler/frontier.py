@@ -14,7 +14,7 @@ from crawler.errors import UnusableInput
 from crawler.records import PosterRequest, ShardPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 TMDB_IMAGE_BASE: Final = "https://image.tmdb.org/t/p/w185"
 """Where the posters of a TMDb catalogue are served, 185 pixels wide."""
@@ -111,6 +111,25 @@ def plans(selected: pl.LazyFrame, image_base: str, shard_size: int) -> Iterator[
         if not requests:
             return
         yield ShardPlan(name=f"shard-{index:05d}", requests=requests)
+
+
+def revisits(
+    names: Iterable[str], read: Callable[[str], pl.DataFrame], reasons: Collection[str]
+) -> Iterator[ShardPlan]:
+    """Plan what is to be asked for again in shards that exist.
+
+    Args:
+        names: Shards.
+        read: Gives a shard's sidecar.
+        reasons: Failed posters of these reasons are asked for again; empty asks for the stored ones, and to send only
+            what has changed.
+    """
+    wanted = pl.col("reason").is_in(list(reasons)) if reasons else pl.col("reason").is_null()
+    for name in names:
+        again = read(name).filter(wanted)
+        if again.height:
+            columns = again.select("movie_id", "url", "etag", "last_modified").iter_rows(named=True)
+            yield ShardPlan(name=name, requests=tuple(PosterRequest(**row) for row in columns), revisit=True)
 
 
 def remaining(planned: Iterator[ShardPlan], committed: Collection[str]) -> Iterator[ShardPlan]:

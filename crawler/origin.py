@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 import time
 from pathlib import Path, PurePosixPath
@@ -87,7 +88,10 @@ class PosterServer:
         body = self._body(PurePosixPath(request.path).name)
         if body is None:
             return web.Response(status=404, text="no such poster")
-        return web.Response(body=body, content_type="image/jpeg")
+        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        if request.headers.get("If-None-Match") == etag:
+            return web.Response(status=304, headers={"ETag": etag})
+        return web.Response(body=body, content_type="image/jpeg", headers={"ETag": etag})
 
     def _body(self, name: str) -> bytes | None:
         if isinstance(self._source, Path):

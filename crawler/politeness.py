@@ -55,7 +55,7 @@ class Renewal:
     connections: int
     """Connections over all workers that the crawl allows."""
     demand: int
-    """Requests sent or waiting to be sent."""
+    """Requests sent or waiting to be sent, at most since the last renewal."""
     places: int
     """Places that the worker may still use or that have not come back."""
     sockets: int
@@ -302,6 +302,7 @@ class _HostGate:
         self._next_s = -math.inf
         self._waiting = 0
         self._sent = 0
+        self._peak = self._peak_before = 0
         self._troubles = 0
         self._last_trouble = Reason.CONNECTION
         self._probe_s = -math.inf
@@ -314,6 +315,7 @@ class _HostGate:
 
     async def enter(self) -> Reason | None:
         self._waiting += 1
+        self._peak = max(self._peak, self._waiting + self._sent)
         try:
             async with self._line:  # first come, first served
                 if self._given_up():
@@ -405,6 +407,9 @@ class _HostGate:
 
     def _report(self, turns: list[Turn]) -> Renewal:
         share, blank = self.share, self._blank
+        # The most of two intervals: how many wait at this very moment is chance.
+        demand = max(self._peak, self._peak_before)
+        self._peak, self._peak_before = self._waiting + self._sent, self._peak
         valid = share is not None and self._now_s() < self._valid_until_s
         answers = [turn.latency_s for turn in turns if turn.trouble is None]
         return Renewal(
@@ -412,7 +417,7 @@ class _HostGate:
             host=blank.host,
             rate=blank.rate,
             connections=blank.connections,
-            demand=self._waiting + self._sent,
+            demand=demand,
             places=max(share.places if share and valid else 0, self._sent + len(self._resting)),
             sockets=max(share.sockets if share and valid else 0, self._sent),
             answered=len(answers),

@@ -53,6 +53,10 @@ class Reason(StrEnum):
     """The bytes do not begin like any image format that is accepted."""
     CORRUPT = "corrupt"
     """An image by its header that does not decode to the end."""
+    UNCHANGED = "unchanged"
+    """304: what is stored is what the host has. Ends a refresh, and stands in no sidecar."""
+    REMOVED = "removed"
+    """Taken out of the archive on request; never fetched again."""
     MISSING = "missing"
     """The archive or folder names it, and its bytes are not there."""
 
@@ -65,6 +69,10 @@ class PosterRequest:
     """TMDb id; the key of the poster everywhere."""
     url: str
     """Absolute http or https URL."""
+    etag: str | None = None
+    """Of the poster that is stored already; a host that still has it answers 304."""
+    last_modified: str | None = None
+    """Of the poster that is stored already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +97,11 @@ class Failure:
     attempts: int
     fetched_at: datetime
     http_status: int | None = None
+
+    @property
+    def movie_id(self) -> int:
+        """TMDb id."""
+        return self.request.movie_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +131,8 @@ class ShardPlan:
     """File stem, ``shard-00042``."""
     requests: tuple[PosterRequest, ...]
     """In ``movie_id`` order."""
+    revisit: bool = False
+    """Whether the shard exists, and ``requests`` are only those of its posters that are asked for again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ posters and their ids alone: members stand in ``movie_id`` order with a fixed ow
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -15,15 +16,16 @@ import mmap
 import os
 import tarfile
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import polars as pl
 
 from crawler.errors import UnusableInput
-from crawler.records import Failure, PosterRecord, ShardReceipt, Status
+from crawler.records import Failure, Fetched, PosterRecord, PosterRequest, Reason, ShardReceipt, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -72,7 +74,7 @@ def write_shard(
     Raises:
         OSError: The disk is full or not writable; nothing was committed and no temporary file is left.
     """
-    ordered = sorted(outcomes, key=_movie_id)
+    ordered = sorted(outcomes, key=lambda outcome: outcome.movie_id)
     tar_path, sidecar_path = folder / f"{name}{TAR_SUFFIX}", folder / f"{name}{SIDECAR_SUFFIX}"
     tar_temporary, sidecar_temporary = _temporary(tar_path), _temporary(sidecar_path)
     try:
@@ -85,10 +87,12 @@ def write_shard(
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         pl.DataFrame(rows, schema=SIDECAR_SCHEMA, orient="row").write_parquet(sidecar_temporary)
         _sync(sidecar_temporary)
-        sidecar_path.unlink(missing_ok=True)  # a crash between the renames must not pair an old index with a new tar
-        tar_temporary.replace(tar_path)
-        sidecar_temporary.replace(sidecar_path)
-        _sync(folder)
+        with _committing(folder):
+            # A crash between the renames must not pair an old index with a new tar.
+            sidecar_path.unlink(missing_ok=True)
+            tar_temporary.replace(tar_path)
+            sidecar_temporary.replace(sidecar_path)
+            _sync(folder)
     finally:
         tar_temporary.unlink(missing_ok=True)
         sidecar_temporary.unlink(missing_ok=True)
@@ -126,6 +130,15 @@ def read_sidecar(folder: Path, name: str) -> pl.DataFrame:
         msg = f"shard sidecar {path}: lacks {', '.join(missing)}; expected the columns of a crawl's sidecar"
         raise UnusableInput(msg)
     return rows.select(*SIDECAR_SCHEMA)
+
+
+def read_outcomes(folder: Path, name: str) -> list[PosterRecord | Failure]:
+    """Read back what ``write_shard`` was given, without the bodies.
+
+    Raises:
+        UnusableInput: The sidecar cannot be read.
+    """
+    return [_outcome(row) for row in read_sidecar(folder, name).iter_rows(named=True)]
 
 
 def read_index(archive: Path) -> pl.DataFrame:
@@ -182,10 +195,6 @@ class ShardReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _movie_id(outcome: PosterRecord | Failure) -> int:
-    return outcome.movie_id if isinstance(outcome, PosterRecord) else outcome.request.movie_id
 
 
 def _write_tar(
@@ -252,6 +261,32 @@ def _record_row(record: PosterRecord, offset_bytes: int, size_bytes: int) -> tup
     )
 
 
+def _outcome(row: dict[str, Any]) -> PosterRecord | Failure:
+    request = PosterRequest(
+        movie_id=row["movie_id"], url=row["url"], etag=row["etag"], last_modified=row["last_modified"]
+    )
+    if row["status"] != Status.OK:
+        return Failure(
+            request=request,
+            reason=Reason(row["reason"]),
+            attempts=row["attempts"],
+            fetched_at=row["fetched_at"],
+            http_status=row["http_status"],
+        )
+    fetched = Fetched(
+        request=request,
+        body=b"",
+        http_status=row["http_status"],
+        attempts=row["attempts"],
+        fetched_at=row["fetched_at"],
+        etag=row["etag"],
+        last_modified=row["last_modified"],
+    )
+    return PosterRecord(
+        fetched=fetched, height=row["height"], width=row["width"], sha256=row["sha256"], dhash=row["dhash"]
+    )
+
+
 def _failure_row(failure: Failure) -> tuple[object, ...]:
     head = (failure.request.movie_id, Status.FAILED, failure.reason, failure.http_status, failure.attempts)
     return (*head, failure.request.url, *(None,) * 8, failure.fetched_at)
@@ -259,6 +294,17 @@ def _failure_row(failure: Failure) -> tuple[object, ...]:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def _committing(folder: Path) -> Generator[None]:
+    """Let one process at a time commit: the workers of a killed crawl may outlive it into the next one."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

@@ -1,11 +1,12 @@
-"""The verbs `catalog` and `crawl`: thin skins over `crawler.catalog` and `crawler.cluster`."""
+"""The verbs `catalog`, `crawl` and `archive`: thin skins over `crawler.catalog`, `.cluster` and `.audit`."""
 
 import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
+from crawler.audit import ArchiveStats, VerifyReport, stats, verify
 from crawler.catalog import CatalogReport, clean, read_raw, scan_catalog, write_catalog
 from crawler.cluster import CrawlReport
 from crawler.cluster import crawl as crawl_catalog
@@ -13,6 +14,8 @@ from crawler.crawl import CrawlOptions
 from crawler.fetch import USER_AGENT, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection
 from crawler.progress import progress_bar
+from crawler.records import Reason
+from crawler.removal import RemovalReport, remove
 
 
 def catalog(raw: Path, *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> CatalogReport:
@@ -41,6 +44,8 @@ def crawl(
     per_genre: int | None = None,
     workers: int = 2,
     shard_size: int = 1000,
+    retry_failed: str | None = None,
+    refresh: Annotated[bool, Parameter(negative="")] = False,
     user_agent: str = USER_AGENT,
     ignore_robots: Annotated[bool, Parameter(negative="")] = False,
     insecure_host: str | None = None,
@@ -61,6 +66,8 @@ def crawl(
         per_genre: At most so many movies of each first genre, the most popular first.
         workers: Shards in work at once, each in a process of its own.
         shard_size: Posters per shard; what an interruption costs at most.
+        retry_failed: Ask again only for posters that failed: `all`, or reasons with commas between, like `timeout,dns`.
+        refresh: Ask again only for posters that are stored; what has not changed is not sent.
         user_agent: Who asks, as `product/version (contact)`; robots.txt is read for this product.
         ignore_robots: Do not read robots.txt; only for hosts whose owner agreed.
         insecure_host: The one host whose TLS certificate is not verified.
@@ -72,6 +79,8 @@ def crawl(
         connections=connections,
         workers=workers,
         shard_size=shard_size,
+        retry_failed=_reasons(retry_failed),
+        refresh=refresh,
         selection=Selection(
             limit=limit, genres=tuple(genre for genre in genres.split(",") if genre.strip()), per_genre=per_genre
         ),
@@ -85,3 +94,55 @@ def crawl(
     movies = scan_catalog(catalog)
     with progress_bar("posters", total=None) as advance:
         return crawl_catalog(movies, output, options, advance)
+
+
+archive = App(name="archive", help="Check an archive of shards, and say what is in it.")
+
+
+@archive.command(name="verify")
+def verify_archive(folder: Path) -> VerifyReport:
+    """Read every byte of an archive and compare it with its sidecars.
+
+    Example: `keyart archive verify archive`
+
+    Args:
+        folder: Archive written by `keyart crawl`.
+    """
+    with progress_bar("shards", total=None) as advance:
+        return verify(folder, advance)
+
+
+@archive.command(name="stats")
+def archive_stats(folder: Path) -> ArchiveStats:
+    """Count an archive's posters by status and reason, with sizes, duplicates and throughput.
+
+    Example: `keyart archive stats archive`
+
+    Args:
+        folder: Archive written by `keyart crawl`.
+    """
+    return stats(folder)
+
+
+@archive.command(name="remove")
+def archive_remove(folder: Path, *movie_ids: int) -> RemovalReport:
+    """Take posters out of an archive for good; their rows stay, with the reason `removed`.
+
+    Example: `keyart archive remove archive 862 8844`
+
+    Args:
+        folder: Archive written by `keyart crawl`.
+        movie_ids: TMDb ids of the posters.
+    """
+    return remove(folder, movie_ids)
+
+
+def _reasons(words: str | None) -> tuple[str, ...]:
+    """Read the reasons of `--retry-failed`."""
+    if words is None:
+        return ()
+    return (
+        tuple(set(Reason) - {Reason.REMOVED})
+        if words.strip() == "all"
+        else tuple(word.strip() for word in words.split(",") if word.strip())
+    )

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from crawler.errors import UnusableInput, WorkFailed
+from crawler.errors import UnusableInput
 from crawler.records import Reason
 from dataloading.jpeg import shown_size
 from dataloading.memory import BatchMemory
-from dataloading.order import LastStep, epoch_sequence, keyed, position_digest, rank_share, step_sizes
+from dataloading.order import LastStep, epoch_sequence, position_digest, rank_share, step_sizes
 from dataloading.prepare import default_implementation, make_preparer
 from dataloading.preprocess import Draw, Preprocess, draw
+from dataloading.quarantine import OnBad, Quarantine
 from dataloading.source import PosterSource
 
 if TYPE_CHECKING:
@@ -31,22 +30,8 @@ if TYPE_CHECKING:
     from dataloading.dataset import Dataset
     from dataloading.prepare import Preparer
 
-log = logging.getLogger(__name__)
-
 IGNORED: Final = -100
 """Target of a masked poster; PyTorch's losses leave it out by default."""
-
-_REPLACEMENTS: Final = 64
-"""Posters tried in place of a bad one; if all of them are bad, so is the archive."""
-
-
-class OnBad(StrEnum):
-    """What stands in a batch in place of a poster that cannot be prepared."""
-
-    REPLACE = "replace"
-    """Another poster of the split, chosen by (seed, epoch, movie_id)."""
-    MASK = "mask"
-    """A black image with the target ``IGNORED``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,14 +137,13 @@ class PosterLoader:
         self._threads_each = threads // self._workers
         self._own = threading.local()  # each thread's preparer
         self._memory = BatchMemory((batch_size, 3, spec.size, spec.size), spare=self._workers + 2)
-        self._quarantine: dict[int, Reason] = {}
-        self._reported = 0
+        self._quarantine = Quarantine(self._movie_ids, seed=seed)
         make_preparer(spec, self._implementation, threads=1)  # a wrong name or a missing library shows now
 
     @property
     def quarantine(self) -> Mapping[int, Reason]:
         """Movies whose poster could not be prepared so far, with the reason."""
-        return dict(self._quarantine)
+        return self._quarantine.reasons
 
     @property
     def digest(self) -> int:
@@ -214,7 +198,7 @@ class PosterLoader:
         finally:
             pool.shutdown(cancel_futures=True)
         self._epoch, self._samples_done = epoch + 1, 0
-        self._report()
+        self._quarantine.report(self._on_bad)
 
     def _next(self, epoch: int, pending: deque[tuple[_Step, Future[PosterBatch]]]) -> PosterBatch:
         step, future = pending.popleft()
@@ -241,15 +225,15 @@ class PosterLoader:
         rows = step.rows.copy()
         if self._on_bad is OnBad.REPLACE:
             for place, row in enumerate(rows):
-                rows[place] = self._substitute(epoch, int(row))
+                rows[place] = self._quarantine.substitute(epoch, int(row))
         bad = self._prepare(epoch, rows, images)
         targets = self._targets[rows]
         for place in bad:
             if self._on_bad is OnBad.MASK:
                 targets[place] = IGNORED
                 continue
-            while True:  # _substitute ends it: what is found bad joins the quarantine
-                rows[place] = self._substitute(epoch, int(step.rows[place]))
+            while True:  # substitute ends it: what is found bad joins the quarantine
+                rows[place] = self._quarantine.substitute(epoch, int(step.rows[place]))
                 if not self._prepare(epoch, rows[place : place + 1], images[place : place + 1]):
                     break
             targets[place] = self._targets[rows[place]]
@@ -267,12 +251,11 @@ class PosterLoader:
         for place, (body, reason) in enumerate(zip(found, prepared.reasons, strict=True)):
             if reason is not None:
                 bad.append(place)
-                movie_id = int(self._movie_ids[rows[place]])
-                self._quarantine.setdefault(movie_id, body if isinstance(body, Reason) else reason)
+                self._quarantine.add(int(rows[place]), body if isinstance(body, Reason) else reason)
         return bad
 
     def _read(self, row: int) -> bytes | Reason:
-        return self._quarantine.get(int(self._movie_ids[row])) or self._source.read(row)
+        return self._quarantine.reason(row) or self._source.read(row)
 
     def _draw(self, epoch: int, row: int, body: bytes) -> Draw:
         size = shown_size(body)
@@ -280,43 +263,10 @@ class PosterLoader:
             return draw(self.spec.for_evaluation(), 1, 1)
         return draw(self.spec, *size, seed=self._seed, epoch=epoch, movie_id=int(self._movie_ids[row]))
 
-    def _substitute(self, epoch: int, row: int) -> int:
-        """Give the row itself or, where it is known to be bad, the first of its replacements that is not.
-
-        The replacements follow from (seed, epoch, movie_id), so the choice does not depend on when a poster was found
-        to be bad.
-        """
-        if not self._quarantine:
-            return row
-        movie_id, candidate = self._movie_ids[row : row + 1], row
-        for attempt in range(_REPLACEMENTS):
-            if int(self._movie_ids[candidate]) not in self._quarantine:
-                return candidate
-            candidate = int(keyed(movie_id, self._seed, epoch, attempt)[0] % np.uint64(len(self._movie_ids)))
-        reason, count = Counter(self._quarantine.values()).most_common(1)[0]
-        msg = (
-            f"dataset: {len(self._quarantine):,} of {len(self._movie_ids):,} posters cannot be prepared ({count:,} "
-            f"{reason}), too many to replace; check the archive"
-        )
-        raise WorkFailed(msg)
-
     def _preparer(self) -> Preparer:
         if not hasattr(self._own, "preparer"):
             self._own.preparer = make_preparer(self.spec, self._implementation, threads=self._threads_each)
         return self._own.preparer
-
-    def _report(self) -> None:
-        if len(self._quarantine) > self._reported:
-            self._reported = len(self._quarantine)
-            reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(self._quarantine.values()).items())
-            log.warning(
-                "%d of %d posters quarantined (%s), each %s: %s",
-                self._reported,
-                len(self._movie_ids),
-                reasons,
-                "masked" if self._on_bad is OnBad.MASK else "replaced",
-                ", ".join(str(movie_id) for movie_id in sorted(self._quarantine)[:10]),
-            )
 
 
 def _check(*, rank: int, world_size: int, batch_size: int) -> None:

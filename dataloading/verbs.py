@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from crawler.catalog import read_catalog
 from crawler.errors import UnusableInput
 from crawler.progress import progress_bar
+from crawler.verbs import archive
 from dataloading.dataset import Dataset, build
 from dataloading.groups import POSTER_DISTANCE
 from dataloading.importer import ImportReport, import_folder
@@ -97,10 +98,6 @@ def show(folder: Path, /, *, catalog: Path | None = None) -> DatasetView:
         histogram=histogram,
         histogram_of="movies by first genre" if catalog else "posters by label",
     )
-
-
-archive = App(name="archive")
-"""`keyart archive import`."""
 
 
 @archive.command(name="import")

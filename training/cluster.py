@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # how soon an end or a death is seen
+os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # a busy machine takes its time
 
 import ray
 import torch
@@ -32,10 +33,11 @@ from crawler.errors import KeyartError, UnusableInput, WorkFailed
 from crawler.progress import silent
 from dataloading.dataset import Dataset
 from training import models, precision
+from training.frozen import train_head
 from training.loop import Trainer
 from training.outcome import TrainReport, read_report
 from training.ranks import Ranks
-from training.recipe import Recipe
+from training.recipe import Freeze, Recipe
 from training.run_folder import RunFolder, check_same, new_manifest, read_manifest, write_json
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ def train(
         if manifest["status"] == "finished":
             return read_report(folder, manifest, time.perf_counter() - started)
     _check(recipe, dataset, workers)
+    if recipe.freeze is Freeze.TRUNK:
+        workers = 0  # one pass without gradients, then seconds
     with _resources(workers) as share:
         manifest = manifest or new_manifest(
             recipe,
@@ -90,7 +94,13 @@ def train(
         _prepare(folder, manifest)
         plan = {"recipe": recipe.to_dict(), "dataset": str(dataset.folder.absolute()), "run": str(folder.path)}
         with _followed(folder, advance):
-            outcome = _work(plan) if workers == 0 else _restarted(plan, workers, share, folder, manifest)
+            if recipe.freeze is Freeze.TRUNK:
+                outcome = train_head(recipe, dataset, folder, device=_device(), advance=advance)
+            elif workers == 0:
+                outcome = _work(plan)
+            else:
+                outcome = _restarted(plan, workers, share, folder, manifest)
+    outcome["test_split_opened_at"] = _now()
     manifest |= {"status": "finished", "finished_at": _now(), "workers": max(1, workers), **outcome}
     write_json(folder.manifest, manifest)
     return read_report(folder, manifest, time.perf_counter() - started)
@@ -102,7 +112,7 @@ def _work(plan: dict[str, Any]) -> dict[str, Any]:
     ranks = Ranks.current()
     threads = int(plan.get("threads") or torch.get_num_threads())
     torch.set_num_threads(threads)
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    device = _device()
     with folder.locked() if ranks.leads else _nothing():
         trainer = Trainer(
             Recipe.from_dict(plan["recipe"]),
@@ -115,14 +125,10 @@ def _work(plan: dict[str, Any]) -> dict[str, Any]:
         trainer.train()
         trainer.finish()
     return {
-        "initial_weights": trainer.loaded.origin,
-        "tensors_loaded": trainer.loaded.loaded,
-        "tensors_not_in_weights": list(trainer.loaded.not_in_weights),
-        "tensors_not_in_model": list(trainer.loaded.not_in_model),
+        **trainer.loaded.to_dict(),
         "precision": str(trainer.numerics.precision),
         "threads_per_worker": threads,
         "device": device.type,
-        "test_split_opened_at": _now(),
     }
 
 
@@ -210,7 +216,7 @@ def _check(recipe: Recipe, dataset: Dataset, workers: int) -> None:
     if workers < 0:
         msg = f"--workers {workers}: expected 0 (this process) or more"
         raise UnusableInput(msg)
-    precision.choose(recipe.precision, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    precision.choose(recipe.precision, _device())
     if recipe.batch_size % max(1, workers):
         msg = f"batch_size {recipe.batch_size}: expected a multiple of the {workers} workers; --set batch_size=..."
         raise UnusableInput(msg)
@@ -281,6 +287,10 @@ def _followed(folder: RunFolder, advance: Advance) -> Generator[None]:
 @contextmanager
 def _nothing() -> Generator[None]:
     yield
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def _with_absolute_weights(recipe: Recipe) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -11,9 +11,10 @@ import torch
 
 from dataloading.loader import IGNORED
 from training.metrics import Scores, probabilities, score
+from training.run_folder import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from dataloading.loader import PosterBatch
     from training.precision import Numerics
     from training.ranks import Ranks
+    from training.run_folder import RunFolder
+
+
+MAIN_FIGURES: Final = ("loss", "top1", "top3", "n", "majority")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,18 @@ def run(
     seen = np.flatnonzero(all_targets != IGNORED)  # a poster that cannot be decoded has no say
     distinct, first = np.unique(all_ids[seen], return_index=True)
     return Outputs(movie_ids=distinct, targets=all_targets[seen][first], logits=all_logits[seen][first])
+
+
+def write_results(run: RunFolder, found: Mapping[str, Outputs], vocabulary: Sequence[str]) -> dict[str, Any]:
+    """Write ``evaluation.json`` of all splits and ``predictions.parquet`` of test.
+
+    Returns:
+        The main figures by split, for a checkpoint's card.
+    """
+    report = {split: outputs.scores().to_dict(vocabulary) for split, outputs in found.items()}
+    write_predictions(run.predictions, found["test"], vocabulary)
+    write_json(run.evaluation, report)
+    return {split: {name: scores[name] for name in MAIN_FIGURES} for split, scores in report.items()}
 
 
 def write_predictions(path: Path, outputs: Outputs, vocabulary: Sequence[str]) -> None:

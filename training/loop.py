@@ -11,7 +11,7 @@ import json
 import math
 import resource
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -23,7 +23,7 @@ from training import evaluation, models, precision
 from training.checkpoint import load_weights, save_checkpoint
 from training.objective import draw_mixture, loss_of
 from training.optimizer import learning_rate_at, make_optimizer
-from training.run_folder import write_json, write_text
+from training.run_folder import write_text
 from training.saving import Learner, Position, Saver, best_epoch
 
 if TYPE_CHECKING:
@@ -109,34 +109,22 @@ class Trainer:
                 self.saver.save_best(self.learner.kept, {"best_epoch": line["epoch"], "validation": figures})
             self.saver.save_last(self.learner, self.position)
 
-    def finish(self) -> dict[str, Any]:
-        """Evaluate the best checkpoint on validation and, this once, on test; write what was found.
-
-        Returns:
-            The content of ``evaluation.json``.
-        """
-        network = models.build(
-            self.recipe.model.architecture, len(self.dataset.vocabulary), **self.recipe.model.options()
-        )
+    def finish(self) -> None:
+        """Evaluate the best checkpoint on validation and, this once, on test; write what was found."""
+        model = self.recipe.model
+        network = models.build(model.architecture, len(self.dataset.vocabulary), **model.options())
         weights = load_weights(self.run.best)
         network.load_state_dict(weights)
         memory_format = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
         network = network.to(self.device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
         found = {split: self._outputs(network, split) for split in ("validation", "test")}
-        report = {split: outputs.scores().to_dict(self.dataset.vocabulary) for split, outputs in found.items()}
+        best = best_epoch(self.recipe, self.position.history)
 
         def write() -> None:
-            evaluation.write_predictions(self.run.predictions, found["test"], self.dataset.vocabulary)
-            write_json(self.run.evaluation, report)
-            brief = {
-                split: {key: scores[key] for key in ("loss", "top1", "top3", "n", "majority")}
-                for split, scores in report.items()
-            }
-            best = best_epoch(self.recipe, self.position.history)
-            save_checkpoint(self.run.best, weights, self.saver.card({"best_epoch": best, **brief}))
+            figures = evaluation.write_results(self.run, found, self.dataset.vocabulary)
+            save_checkpoint(self.run.best, weights, self.saver.card({"best_epoch": best, **figures}))
 
         self.saver.together(write)
-        return report
 
     def _epoch(self) -> tuple[float, float]:
         """Train on what is left of an epoch; return posters per second and the share of time waiting for batches."""

@@ -87,6 +87,15 @@ class Loaded:
     not_in_model: tuple[str, ...] = ()
     """Tensors of the weights that have no place in the network."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return {
+            "initial_weights": self.origin,
+            "tensors_loaded": self.loaded,
+            "tensors_not_in_weights": list(self.not_in_weights),
+            "tensors_not_in_model": list(self.not_in_model),
+        }
+
 
 def build(
     architecture: str,

@@ -46,6 +46,14 @@ class SelectBy(StrEnum):
     """Highest top-1 on validation; the earlier epoch among equals."""
 
 
+class Freeze(StrEnum):
+    """What training leaves as it is."""
+
+    NONE = "none"
+    TRUNK = "trunk"
+    """All but the head: features are computed once, and a linear head is fitted to them (``training.probe``)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Every choice of one training run."""
@@ -61,6 +69,7 @@ class Recipe:
     compile: bool = False
     """Compile the network with torch.compile: minutes before the first step, faster steps after it."""
     select_by: SelectBy = SelectBy.LOSS
+    freeze: Freeze = Freeze.NONE
     patience: int = 0
     """Stop after this many epochs that were not the best; 0 goes on to the end."""
     ema_decay: float = 0.0
@@ -74,7 +83,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check the ranges and turn plain strings into their types."""
-        for name, kind in (("precision", Precision), ("select_by", SelectBy)):
+        for name, kind in (("precision", Precision), ("select_by", SelectBy), ("freeze", Freeze)):
             value = getattr(self, name)
             if value not in list(kind):
                 msg = f"recipe field {name} {str(value)!r}: expected one of {', '.join(kind)}"
@@ -146,7 +155,7 @@ def bundled_names() -> list[str]:
 
 def _read_toml(source: Path) -> dict[str, Any]:
     path = source
-    if not source.exists() and len(source.parts) == 1 and source.with_suffix("").name in bundled_names():
+    if not source.is_file() and len(source.parts) == 1 and source.with_suffix("").name in bundled_names():
         path = BUNDLED / f"{source.with_suffix('').name}.toml"
     try:
         return tomllib.loads(path.read_text())

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from crawler.audit import verify
 from crawler.catalog import clean, write_catalog
 from crawler.origin import PosterServer
 from crawler.shards import ShardReader, committed_shards, read_index
@@ -183,6 +185,40 @@ def test_killed_workers_are_replaced(undisturbed: Path, command: Callable[..., l
     assert tars(archive) == tars(undisturbed)
 
 
+def test_ctrl_c_leaves_a_valid_archive(undisturbed: Path, command: Callable[..., list[str]], tmp_path: Path) -> None:
+    """One Ctrl-C ends the command with a line that says how to go on; what is committed is whole and stays."""
+    archive = tmp_path / "archive"
+    running = subprocess.Popen(
+        command(archive, "--rate", "20"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: len(committed_shards(archive / "shards")) >= 1)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.splitlines()[-1] == "keyart: interrupted; the same command again goes on where it stopped"
+    assert 1 <= verify(archive).shards < MOVIES // SHARD_SIZE
+    assert tars(archive).items() <= tars(undisturbed).items()
+
+
+def test_a_shard_that_cannot_be_written_ends_as_a_report(
+    undisturbed: Path, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """The other shards are committed, one line says which is not, and the same command repairs it."""
+    archive = tmp_path / "archive"
+    shutil.copytree(undisturbed, archive)
+    for name in ("shard-00002", "shard-00004"):
+        (archive / "shards" / f"{name}.parquet").unlink()
+        (archive / "shards" / f"{name}.tar").unlink()
+    (archive / "shards" / "shard-00002.tar").mkdir()
+    done = subprocess.run(command(archive, "--rate", "inf"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "1 of 2 shards could not be finished (shard-00002: " in done.stderr.splitlines()[-1]
+    assert "shard-00004" in tars(archive)
+    (archive / "shards" / "shard-00002.tar").rmdir()
+    subprocess.run(command(archive, "--rate", "inf"), check=True, capture_output=True)
+    assert tars(archive) == tars(undisturbed)
+
+
 def test_the_rate_is_never_exceeded(
     undisturbed: Path, command: Callable[..., list[str]], server: PosterServer, tmp_path: Path
 ) -> None:
@@ -213,7 +249,7 @@ def test_another_crawl_into_the_same_archive_is_refused(undisturbed: Path, comma
 
 def test_two_crawls_at_once_are_refused(undisturbed: Path, command: Callable[..., list[str]]) -> None:
     """One crawl at a time writes an archive."""
-    with subprocess.Popen(["flock", str(undisturbed / "shards"), "sleep", "60"]) as holder:
+    with subprocess.Popen(["flock", str(undisturbed), "sleep", "60"]) as holder:
         wait_for(lambda: bool(descendants(holder.pid)))
         done = subprocess.run(command(undisturbed), capture_output=True, text=True, check=False)
         for pid in descendants(holder.pid):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from crawler.crawl import CrawlOptions, ShardCrawler
 from crawler.errors import UnusableInput
 from crawler.fetch import FetchOptions
+from crawler.frontier import revisits
 from crawler.origin import PosterServer
 from crawler.politeness import LocalLedger
 from crawler.records import PosterRequest, Reason, ShardPlan
@@ -21,6 +23,8 @@ from crawler.shards import ShardReader, read_sidecar
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from crawler.records import ShardReceipt
 
 
 def noise(seed: int) -> bytes:
@@ -71,10 +75,66 @@ def test_a_shard_beyond_the_memory_limit_is_the_same(server: PosterServer, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shard-00000.parquet", "shard-00000.tar"]
 
 
+def revisit(folder: Path, reasons: tuple[str, ...] = ()) -> ShardReceipt:
+    """Ask again for the stored posters of the one shard, or for the failed ones."""
+    (again,) = revisits(["shard-00000"], partial(read_sidecar, folder), reasons)
+    with ShardCrawler(options(), LocalLedger()) as crawler:
+        return crawler.crawl(again, folder)
+
+
+def test_failed_posters_are_repaired_in_place(tmp_path: Path) -> None:
+    """Only what failed is asked for, and the shard becomes the one of a crawl without failures."""
+    posters = {name: body for name, body in POSTERS.items() if name not in ("3.jpg", "7.jpg")}
+    with PosterServer(posters) as server:
+        (tmp_path / "a").mkdir()
+        with ShardCrawler(options(), LocalLedger()) as crawler:
+            first = crawler.crawl(plan(server), tmp_path / "a")
+        assert first.failed == {Reason.NOT_FOUND: 3}
+        asked = len(server.requested)
+        posters |= POSTERS
+        repaired = revisit(tmp_path / "a", (Reason.NOT_FOUND,))
+        assert sorted(server.requested[asked:]) == ["/3.jpg", "/40.jpg", "/7.jpg"]
+        (tmp_path / "b").mkdir()
+        with ShardCrawler(options(), LocalLedger()) as crawler:
+            assert crawler.crawl(plan(server), tmp_path / "b") == repaired
+
+
+def test_a_refresh_stores_what_changed_and_marks_what_is_gone(tmp_path: Path) -> None:
+    """Unchanged posters cost a 304; a changed one is a new version; a vanished one leaves a row and no bytes."""
+    posters = dict(POSTERS)
+    with PosterServer(posters) as server:
+        with ShardCrawler(options(), LocalLedger()) as crawler:
+            first = crawler.crawl(plan(server), tmp_path)
+        assert revisit(tmp_path) == first
+        posters["5.jpg"] = noise(999)
+        del posters["6.jpg"]
+        second = revisit(tmp_path)
+    assert (second.ok, second.failed) == (39, {Reason.NOT_FOUND: 2})
+    rows = {row["movie_id"]: row for row in read_sidecar(tmp_path, "shard-00000").iter_rows(named=True)}
+    assert (rows[6]["status"], rows[6]["reason"], rows[6]["offset_bytes"]) == ("failed", "not_found", None)
+    with ShardReader(tmp_path / "shard-00000.tar") as shard:
+        for number in (4, 5, 39):
+            body = shard.read(rows[number]["offset_bytes"], rows[number]["size_bytes"])
+            assert body == (noise(999) if number == 5 else POSTERS[f"{number}.jpg"])
+
+
+def test_a_refresh_keeps_what_cannot_be_asked(tmp_path: Path) -> None:
+    """A host that is away takes no poster away."""
+    with PosterServer(POSTERS) as server, ShardCrawler(options(), LocalLedger()) as crawler:
+        first = crawler.crawl(plan(server), tmp_path)
+    away = FetchOptions(allow_private=True, attempts=1, ignore_robots=True)
+    (again,) = revisits(["shard-00000"], partial(read_sidecar, tmp_path), ())
+    gone = CrawlOptions(rate=math.inf, connections=8, workers=1, fetch=away)
+    with ShardCrawler(gone, LocalLedger()) as crawler:
+        assert crawler.crawl(again, tmp_path) == first
+
+
 @pytest.mark.parametrize(
     ("more", "line"),
     [
         ({"rate": math.nan}, "--rate nan: expected requests per second above 0"),
+        ({"retry_failed": ("never",)}, "--retry-failed never: no such reason; expected all, or some of not_found"),
+        ({"retry_failed": ("dns",), "refresh": True}, "--refresh: cannot be combined with --retry-failed"),
         ({"workers": 0}, "--workers 0: expected a whole number"),
         ({"image_base": "x"}, "--image-base x: expected an http or https URL"),
     ],

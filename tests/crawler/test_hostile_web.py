@@ -43,6 +43,10 @@ def png(height: int, width: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(MIB))) + chunk(b"IEND", b"")
 
 
+GZIP_BOMB = gzip.compress(bytes(16 * MIB))
+PIXEL_BOMB = png(60_000, 60_000)
+
+
 def head(length: int | None, *lines: str, status: str = "200 OK") -> bytes:
     """The head of an answer."""
     fields = [f"HTTP/1.1 {status}", "Content-Type: image/jpeg", *lines]
@@ -105,15 +109,13 @@ async def early_end() -> AsyncIterator[bytes]:
 
 
 async def gzip_bomb() -> AsyncIterator[bytes]:
-    """A small body that would unpack to a gigabyte."""
-    body = gzip.compress(bytes(64 * MIB))
-    yield head(len(body), "Content-Encoding: gzip") + body
+    """A small body that would unpack to a thousand times its size."""
+    yield head(len(GZIP_BOMB), "Content-Encoding: gzip") + GZIP_BOMB
 
 
 async def pixel_bomb() -> AsyncIterator[bytes]:
     """A small file that claims 3.6 billion pixels."""
-    body = png(60_000, 60_000)
-    yield head(len(body)) + body
+    yield head(len(PIXEL_BOMB)) + PIXEL_BOMB
 
 
 async def html() -> AsyncIterator[bytes]:
@@ -188,6 +190,8 @@ class HostileServer:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         """Prepare; nothing listens before ``__aenter__``."""
         self._tls = tls
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._answering: set[asyncio.Task[None]] = set()
         self.base_url = ""
 
     async def __aenter__(self) -> Self:
@@ -200,8 +204,16 @@ class HostileServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        for task in self._answering:
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        if task := asyncio.current_task():
+            self._answering.add(task)
         try:
             request = await reader.readuntil(b"\r\n\r\n")
             path = request.split(b" ")[1].decode().partition("?")[0]

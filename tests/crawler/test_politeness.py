@@ -190,8 +190,7 @@ def test_a_dead_host_is_given_up_and_probed() -> None:
 
     async def crawl() -> list[Reason | None]:
         gate = Gate(LocalLedger(), worker="w", rate=math.inf, connections=200)
-        for _ in range(GIVE_UP_AFTER):
-            await gate.enter("h")
+        await asyncio.gather(*(gate.enter("h") for _ in range(GIVE_UP_AFTER)))
         for _ in range(GIVE_UP_AFTER):
             gate.leave("h", Turn(latency_s=0.01, trouble=Reason.TIMEOUT))
         answers = [await gate.enter("h"), await gate.enter("h"), await gate.enter("h")]

@@ -15,11 +15,12 @@ from crawler.errors import UnusableInput, WorkFailed
 from crawler.records import Reason
 from dataloading.dataset import Dataset, build
 from dataloading.labels import Genre
-from dataloading.loader import IGNORED, OnBad, PosterBatch, PosterLoader
+from dataloading.loader import IGNORED, PosterBatch, PosterLoader
 from dataloading.memory import BatchMemory
 from dataloading.order import LastStep
 from dataloading.prepare import make_preparer
 from dataloading.preprocess import Preprocess, draw
+from dataloading.quarantine import OnBad
 from dataloading.source import PosterSource
 
 if TYPE_CHECKING:

@@ -107,7 +107,7 @@ def test_several_labels_reach_the_batch(make_world: Callable[..., World], tmp_pa
     dataset = Dataset.load(tmp_path / "dataset")
     path = world.archive / "shards" / "shard-00000.tar"
     path.write_bytes(b"\0" * path.stat().st_size)
-    for batch in PosterLoader(dataset, Preprocess(size=8), split="train", shuffle=False):
+    for batch in PosterLoader(dataset, Preprocess(size=16), split="train", shuffle=False):
         war = np.where(batch.movie_ids % 10 == 0, 1, 0)
         expected = np.where(batch.movie_ids[:, None] <= 50, IGNORED, np.stack([np.ones_like(war), war], axis=1))
         np.testing.assert_array_equal(batch.targets, expected)

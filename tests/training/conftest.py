@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def recipe() -> Recipe:
     """A tiny network on 32 x 32 in float32: seven steps of eight posters an epoch."""
     return Recipe.from_dict(tiny_plain())
+
+
+@pytest.fixture
+def golden_recipe(recipe: Recipe) -> Recipe:
+    """Three epochs at a rate so small that rounding does not grow."""
+    return replace(recipe, epochs=3, optimizer=replace(recipe.optimizer, learning_rate=0.002))
 
 
 def tiny_plain() -> dict[str, object]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`:DeprecationWarning"),  # Ray copies its own old setting
+    pytest.mark.filterwarnings("ignore:`.*deprecated"),  # Ray copies its own old settings, and warns of each
 ]
 
 
@@ -49,13 +49,14 @@ def test_a_step_of_two_workers_is_a_step_of_one_process(recipe: Recipe, dataset:
     train(one_step, dataset, tmp_path / "run", workers=2)
     torch.manual_seed(one_step.seed)
     model = models.build(one_step.model.architecture, 2, **one_step.model.options())
+    model = model.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, one_step.optimizer)
     for rank in range(2):
         loader = PosterLoader(
             dataset, one_step.preprocess, split="train", rank=rank, world_size=2, batch_size=posters // 2
         )
         (batch,) = loader
-        logits = model(torch.from_numpy(batch.images))
+        logits = model(torch.from_numpy(batch.images).to(memory_format=torch.channels_last))
         (loss_of(one_step.objective, logits, torch.from_numpy(batch.targets)) / 2).backward()
     optimizer.step()
     trained = load_weights(tmp_path / "run/checkpoints/last")
