@@ -42,6 +42,7 @@ for _verb, (_target, _line) in VERBS.items():
 
 BENCHMARKS: Final = {
     "loading": ("benchmarks.loading:loading", "Our loader and five others, from their own formats to batches."),
+    "scoring": ("benchmarks.scoring:scoring", "Shards to predictions, beside the engine alone and a plain script."),
     "preprocessing": ("benchmarks.verbs:preprocessing", "Every way to make a square from a poster, side by side."),
 }
 """Question -> where its function lives, and its line in the overview of `keyart bench`."""
