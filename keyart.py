@@ -33,6 +33,7 @@ app = App(
     help_format="markdown",
     result_action="return_value",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # main says how to go on
 )
 for _verb, (_target, _line) in VERBS.items():
     # A verb that is called shows its whole docstring, example included; the others are not imported for one line each.
