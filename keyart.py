@@ -35,7 +35,9 @@ app = App(
     help_format="markdown",
     result_action="return_value",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # main says how to go on
 )
+app.meta.suppress_keyboard_interrupt = False
 for _verb, (_target, _line) in VERBS.items():
     # A verb that is called shows its whole docstring, example included; the others are not imported for one line each.
     app.command(_target, name=_verb, help=None if _verb in sys.argv else _line)

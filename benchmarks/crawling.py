@@ -210,9 +210,11 @@ def _memory(folder: Path, movies: int) -> MemoryRow:
         path, row_group_size=65_536
     )
     script = (
-        "import json, resource, sys, time, polars as pl, crawler.cluster\n"
+        "import json, re, sys, time, polars as pl, crawler.cluster\n"
+        "from pathlib import Path\n"
         "from crawler.frontier import Selection, measure, plans, select\n"
-        "mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        # Not getrusage: a new process inherits its parent's peak there.
+        "mib = lambda: int(re.search('VmHWM: *\\t *([0-9]+)', Path('/proc/self/status').read_text())[1]) / 1024\n"
         "before, started = mib(), time.perf_counter()\n"
         "selected = select(pl.scan_parquet(sys.argv[1]), Selection())\n"
         "movies = measure(selected)[1]\n"

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-GRACE_S: Final = 2.0
+GRACE_S: Final = 1.0
 """After Ctrl-C, for the shards in flight; what is not committed by then is fetched again by the next call."""
 MOST_LOSSES: Final = 20
 """Workers that one shard may lose (to kills, nodes, memory) before it is given up."""
