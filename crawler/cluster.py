@@ -79,11 +79,12 @@ def connected(cpus: int | None = None) -> Generator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    try:
-        with redirect_stdout(sys.stderr):  # Ray prints there that a worker was lost, and stdout is for the summary
+    # Ray prints there that a worker was lost, until it has shut down, and stdout is for the summary.
+    with redirect_stdout(sys.stderr):
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
