@@ -56,7 +56,7 @@ def test_int8_is_int8(run: Path, posters: Path, tmp_path: Path, images: np.ndarr
     weights_size = (tmp_path / "model" / "model.bin").stat().st_size
     assert weights_size < (tmp_path / "model" / "model.onnx").stat().st_size / 3
     expected, found = checkpoint_logits(run, images), load_engine(tmp_path / "model").infer(images)
-    assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.98
+    assert np.corrcoef(expected.ravel(), found.ravel())[0, 1] > 0.95
     assert report.precision == "int8"
 
 
