@@ -44,7 +44,7 @@ fix: setup
 lock: setup
 	@for version in 3.11 3.12; do \
 	  $(BIN)/uv pip compile pyproject.toml --group dev --constraint requirements/constraints.txt --generate-hashes \
-	    --no-emit-index-url --python-version $$version --python-platform x86_64-manylinux_2_28 --upgrade --quiet \
+	    --no-emit-index-url --python-version $$version --python-platform x86_64-manylinux_2_28 $(if $(UPGRADE),--upgrade) --quiet \
 	    --custom-compile-command "make lock" --output-file requirements/dev-py$$(echo $$version | tr -d .).txt; \
 	done
 
