@@ -48,6 +48,8 @@ class BucketStore:
     """A folder of a bucket; it can be sent to another process, which connects for itself."""
 
     url: str
+    guard: tuple[str, str] | None = None
+    """URL of the archive that this is a part of, and who holds its lease (``crawler.lease``)."""
 
     @property
     def folder(self) -> None:
@@ -56,7 +58,11 @@ class BucketStore:
 
     def within(self, name: str) -> BucketStore:
         """Open a folder in it."""
-        return BucketStore(f"{self.url}/{name}")
+        return BucketStore(f"{self.url}/{name}", self.guard)
+
+    def held_by(self, archive_url: str, holder: str) -> BucketStore:
+        """Open the same folder for the holder of an archive's lease."""
+        return BucketStore(self.url, (archive_url, holder))
 
     def names(self) -> list[str]:
         """List the objects under its prefix, without what is below another slash."""
@@ -100,6 +106,18 @@ class BucketStore:
         except _FAILED as error:
             if "416" in str(error):  # it ends before the range begins
                 return b""
+            raise WorkFailed(refused_object(f"{self.url}/{name}", "read", _first_line(error))) from error
+
+    def copy_to(self, name: str, path: Path) -> None:
+        """Read an object into a local file, piece by piece."""
+        try:
+            pieces = obstore.get(self._bucket, name).stream()
+            with path.open("wb") as stream:
+                for piece in pieces:
+                    stream.write(piece)
+        except FileNotFoundError as error:
+            raise UnusableInput(missing_object(f"{self.url}/{name}")) from error
+        except _FAILED as error:
             raise WorkFailed(refused_object(f"{self.url}/{name}", "read", _first_line(error))) from error
 
     def put(self, name: str, body: bytes) -> str:

@@ -64,6 +64,15 @@ class LocalStore:
         except OSError as error:
             raise WorkFailed(refused_object(f"{self.url}/{name}", "read", error.strerror or str(error))) from error
 
+    def copy_to(self, name: str, path: Path) -> None:
+        """Copy a file."""
+        try:
+            shutil.copyfile(self.folder / name, path)
+        except FileNotFoundError as error:
+            raise UnusableInput(missing_object(f"{self.url}/{name}")) from error
+        except OSError as error:
+            raise WorkFailed(refused_object(f"{self.url}/{name}", "read", error.strerror or str(error))) from error
+
     def put(self, name: str, body: bytes) -> None:
         """Write a file under a temporary name, sync it and rename it."""
         self._replace(name, lambda temporary: temporary.write_bytes(body))

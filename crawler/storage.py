@@ -68,6 +68,15 @@ class Store(Protocol):
         """
         ...
 
+    def copy_to(self, name: str, path: Path) -> None:
+        """Read an object into a local file, without holding it in memory.
+
+        Raises:
+            UnusableInput: There is no such object.
+            WorkFailed: It cannot be read, or the file not be written.
+        """
+        ...
+
     def put(self, name: str, body: bytes) -> str | None:
         """Write an object in one step; an earlier one of this name is replaced.
 
@@ -99,8 +108,8 @@ class Store(Protocol):
         ...
 
 
-def open_store(place: Place) -> Store:
-    """Open a local folder or a bucket by its path or URL; nothing is asked or made yet.
+def open_store(place: Place | Store) -> Store:
+    """Open a local folder or a bucket by its path or URL; nothing is asked or made yet. An open store stays itself.
 
     Credentials and endpoint of ``s3://`` come from the usual environment variables (``AWS_ACCESS_KEY_ID``,
     ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_REGION``, ``AWS_ENDPOINT_URL``) or the machine's role, those
@@ -113,6 +122,8 @@ def open_store(place: Place) -> Store:
         >>> open_store("/data/archive").url, open_store("s3://posters/archive/").url
         ('/data/archive', 's3://posters/archive')
     """
+    if not isinstance(place, (str, Path)):
+        return place
     parts = _URL.fullmatch(str(place))
     if parts is None:
         return LocalStore(Path(place))
