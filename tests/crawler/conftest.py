@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
+import ray
 from moto.server import ThreadedMotoServer
+from ray.cluster_utils import Cluster
+
+import crawler.cluster  # sets what Ray reads when it is imported  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,3 +37,16 @@ def bucket() -> Iterator[str]:
         urllib.request.urlopen(request).close()  # noqa: S310
         yield "s3://posters"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(bucket: str) -> Iterator[Cluster]:
+    """One Ray for all tests that do not start their own; this process is connected to it."""
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 4, "object_store_memory": 2**27, "include_dashboard": False},
+    )
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,13 +14,28 @@ from crawler.archive import Manifest, opened_for_crawl
 from crawler.bucket import BucketStore
 from crawler.errors import UnusableInput, WorkFailed
 from crawler.lease import LEASE_NAME, check_held, leased
+from crawler.records import Failure, Fetched, PosterRecord, PosterRequest, Reason
 from crawler.shards import committed_shards, open_shard, read_sidecar, write_shard
-from tests_crawler_outcomes import failure, record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = Manifest(catalog_digest="d", requested=2, image_base="https://host", shard_size=2)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def record(movie_id: int) -> PosterRecord:
+    """A stored poster."""
+    body = b"poster %d" % movie_id
+    request = PosterRequest(movie_id=movie_id, url="https://host/a.jpg")
+    fetched = Fetched(request=request, body=body, http_status=200, attempts=1, fetched_at=NOON)
+    return PosterRecord(fetched=fetched, height=3, width=2, sha256=hashlib.sha256(body).hexdigest(), dhash=movie_id)
+
+
+def failure(movie_id: int) -> Failure:
+    """A poster that is not there."""
+    request = PosterRequest(movie_id=movie_id, url="https://host/b.jpg")
+    return Failure(request=request, reason=Reason.NOT_FOUND, http_status=404, attempts=1, fetched_at=NOON)
 
 
 @pytest.fixture
@@ -29,12 +46,15 @@ def archive(bucket: str) -> BucketStore:
 
 def test_a_second_writer_is_refused(archive: BucketStore) -> None:
     """While the first one renews its lease; it is given back at the end."""
-    with leased(archive, lease_s=2, renew_s=0.2):
-        with pytest.raises(WorkFailed, match="another crawl is writing to it"), leased(archive, lease_s=2, renew_s=0.2):
+    with leased(archive, lease_s=30, renew_s=0.2):
+        with (
+            pytest.raises(WorkFailed, match="another crawl is writing to it"),
+            leased(archive, lease_s=30, renew_s=0.2),
+        ):
             pass
         assert archive.exists(LEASE_NAME)
     assert archive.names() == []
-    with leased(archive, lease_s=2, renew_s=0.2):
+    with leased(archive, lease_s=30, renew_s=0.2):
         assert archive.exists(LEASE_NAME)
 
 
@@ -59,7 +79,7 @@ def test_of_many_who_take_over_one_succeeds(archive: BucketStore) -> None:
 
     def try_it() -> None:
         try:
-            with leased(archive, lease_s=1, renew_s=0.2):
+            with leased(archive, lease_s=3, renew_s=0.2):
                 inside.append(1)
                 done.wait(10)
         except WorkFailed:
@@ -92,7 +112,9 @@ def test_a_shard_in_a_bucket_is_the_one_of_a_disk(archive: BucketStore, tmp_path
     assert committed_shards(folder) == []
 
 
-def test_a_tar_that_another_writer_replaced_is_not_marked(archive: BucketStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tar_that_another_writer_replaced_is_not_marked(
+    archive: BucketStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An orphan that writes the same shard at the same moment leaves no mark beside a tar that it does not describe."""
     folder = archive.within("shards")
     put_file = BucketStore.put_file
