@@ -123,7 +123,7 @@ class Fetcher:
         self._options = options
         self._connections = connections
         self._gate = gate
-        self._robots: dict[str, asyncio.Task[Robots | Reason]] = {}
+        self._robots: dict[tuple[str, str], asyncio.Task[Robots | Reason]] = {}
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -206,7 +206,7 @@ class Fetcher:
             answer = await self._turn(target, left_s - took_s, limit_bytes, conditions)
             took_s += answer.took_s
             if answer.status not in _REDIRECTS:
-                return replace(answer, took_s=took_s)
+                return answer if hop == 0 else replace(answer, took_s=took_s)
             url = _joined(target, answer.headers.get("Location", ""))
         return replace(answer, took_s=took_s)
 
@@ -214,10 +214,11 @@ class Fetcher:
         """Say why robots.txt forbids a request; it is read once per host and process."""
         if self._options.ignore_robots:
             return None
-        origin = str(target.origin())
-        if origin not in self._robots:
-            self._robots[origin] = asyncio.create_task(self._read_robots(origin))
-        robots = await asyncio.shield(self._robots[origin])
+        origin = (target.scheme, target.raw_authority)
+        asked = self._robots.get(origin)
+        if asked is None:
+            asked = self._robots[origin] = asyncio.create_task(self._read_robots(str(target.origin())))
+        robots = asked.result() if asked.done() else await asyncio.shield(asked)
         if isinstance(robots, Reason):
             self._robots.pop(origin, None)  # unreachable: the next attempt asks again
             return robots

@@ -124,17 +124,22 @@ def difference_hash(luma: NDArray[np.uint8]) -> int:
 def _difference_bits(luma: NDArray[np.uint8]) -> Any:
     height, width = luma.shape
     bits = np.uint64(0)
+    columns = np.empty(width, np.uint32)
     for row in range(HASH_HEIGHT):
         top = row * height // HASH_HEIGHT
         bottom = max((row + 1) * height // HASH_HEIGHT, top + 1)
+        columns[:] = 0
+        for y in range(top, bottom):
+            line = luma[y]
+            for x in range(width):  # along the memory and without a branch: this loop is what vectorises
+                columns[x] += line[x]
         left_sum, left_count = np.int64(0), np.int64(1)
         for column in range(HASH_WIDTH + 1):
             left = column * width // (HASH_WIDTH + 1)
             right = max((column + 1) * width // (HASH_WIDTH + 1), left + 1)
             cell_sum = np.int64(0)
-            for y in range(top, bottom):
-                for x in range(left, right):
-                    cell_sum += luma[y, x]
+            for x in range(left, right):
+                cell_sum += columns[x]
             cell_count = np.int64((bottom - top) * (right - left))
             if column > 0:
                 # Means are compared as fractions, so that no rounding decides a bit.
