@@ -47,7 +47,7 @@ class CrawlOptions:
     """Shards in work at once, each in a process of its own."""
     shard_size: int = 1000
     """Posters requested per shard; also what a kill costs at most."""
-    spool_bytes: int = 64 * 2**20
+    spool_bytes: int = 16 * 2**20
     """Bodies of one shard that wait in memory to be written, the others in a file; 1,000 posters have 14 MB."""
     retry_failed: tuple[str, ...] = ()
     """Only ask again for the failed posters of shards that exist, of these reasons."""
@@ -148,7 +148,10 @@ class ShardCrawler:
     async def _drain(self, left: Iterator[PosterRequest], inspection: Inspection) -> None:
         """Fetch one poster after the other until none is left."""
         for request in left:
-            await inspection.add(await self._fetcher.fetch(request))
+            outcome = await self._fetcher.fetch(request)
+            await inspection.add(outcome)
+            self._fetcher.release(outcome)
+            del outcome  # or its body would live until the next one has come
 
 
 def _rewrite(folder: Store, name: str, outcomes: list[PosterRecord | Failure], spool: Spool) -> ShardReceipt:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import ThreadPoolExecutor
 
-LINE_BYTES: Final = 32 * 2**20
+LINE_BYTES: Final = 8 * 2**20
 """Bodies that may wait; whoever brings more waits first."""
 
 
