@@ -1,18 +1,25 @@
-"""`keyart bench QUESTION`: thin skins over the modules that measure."""
+"""`keyart bench ...`: thin skins over the modules that measure."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-from benchmarks import preprocessing_report
-from benchmarks.preprocessing import find_posters, measure
+from benchmarks.ask import Wish, ask
+from benchmarks.questions import QUESTIONS
 from benchmarks.timing import ROUNDS
-from crawler.progress import progress_bar
+
+LISTED = "\n".join(f"* `{name}`: {question.line}" for name, question in QUESTIONS.items())
+
+app = App(
+    name="bench",
+    help=f"Measure keyart beside its peers and its roof.\n\nQuestions:\n\n{LISTED}",
+    help_format="markdown",
+    result_action="return_value",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,39 +39,35 @@ class BenchSummary:
         return "\n".join([*lines, *(f"  wrote {path}" for path in self.files)])
 
 
-def preprocessing(
+@app.default
+def bench(
+    question: str,
     out: Path = Path("keyart-bench"),
     *,
     posters: Path | None = None,
-    count: int = 256,
     rounds: int = ROUNDS,
-    threads: list[int] | None = None,
+    threads: int | None = None,
+    studies: Path | None = None,
     quick: Annotated[bool, Parameter(negative="")] = False,
 ) -> BenchSummary:
-    """Measure every way to make a square from a poster, ours and others', side by side.
+    """Answer one question: measure keyart, its peers and the roof in shuffled rounds.
 
-    Example: keyart bench preprocessing results --posters posters/
+    Example: `keyart bench preprocessing results --posters posters/`
 
     Args:
-        out: Folder for preprocessing.json, .md and .svg.
-        posters: Folder with JPEGs about 185 pixels wide; drawn posters where left out.
-        count: Posters in a lap.
+        question: One of those above.
+        out: Folder for the result as JSON, Parquet, Markdown and SVG.
+        posters: Folder with JPEGs about 185 pixels wide; $KEYART_DATA/posters or drawn ones where left out.
         rounds: That count.
-        threads: Numbers of threads to run it with; 1 and all where left out.
-        quick: A few seconds: two rounds of few posters, without what must be built first.
+        threads: Processors to use; all that this process may use where left out.
+        studies: Folder with results of `keyart experiment`, to set quality beside cost.
+        quick: A few seconds: two rounds of few posters, without peers that need an environment of their own.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "keyart" / "bench"
-    cores = len(os.sched_getaffinity(0))
-    threads = threads or ([cores] if quick else sorted({1, cores}, reverse=True))
-    sources = find_posters(posters, 32 if quick else count, cache)
-    sources = sources[:1] if quick else sources
-    rounds = 2 if quick else rounds
-    with progress_bar("rounds", rounds * len(threads) * len(sources)) as advance:
-        findings = measure(sources, threads=threads, rounds=rounds, cache=cache, quick=quick, advance=advance)
-    files = preprocessing_report.write(findings, out)
+    wish = Wish(rounds=rounds, quick=quick, posters=posters, threads=threads, studies=studies)
+    result, files = ask(question, wish, out)
     return BenchSummary(
-        question="Preparing posters",
-        verdict=preprocessing_report.verdict(findings),
+        question=result.title,
+        verdict=list(result.findings.verdict),
         files=[str(path) for path in files],
-        disturbed=bool(findings.disturbed),
+        disturbed=bool(result.findings.disturbed),
     )
