@@ -7,7 +7,6 @@ is done for it.
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
@@ -122,8 +121,8 @@ class Findings:
     """What came out, a sentence each; goals and the claims of others by name."""
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
     """Contenders, or columns of them, that were not measured, and why."""
-    disturbed: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Cell -> median share of the processors that others took, where it is above the limit after repetition."""
+    disturbed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Cell -> what disturbed it, in words, where repetition did not help."""
     repeated: int = 0
     """Rounds that were thrown away because the machine was busy."""
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -133,6 +132,8 @@ class Findings:
     """More drawings, name -> SVG."""
     pivot: str | None = None
     """Key of the cells whose values become columns of one table, rather than tables of their own."""
+    headline: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Entries that a cell must have for its rows to stand on the page of all results; without any, all stand there."""
 
 
 class Measure(Protocol):
@@ -174,9 +175,9 @@ def rows_of(
     )
 
 
-def disturbance(series: Series, place: str) -> dict[str, float]:
-    """Say by how much a series was disturbed: an entry of ``Findings.disturbed``, or none."""
-    return {place: statistics.median(series.foreign)} if series.disturbed else {}
+def disturbance(series: Series, place: str) -> dict[str, str]:
+    """Say by what a series was disturbed: an entry of ``Findings.disturbed``, or none."""
+    return {place: series.disturbance} if series.disturbed else {}
 
 
 def figures(row: Row, rows: Sequence[Row]) -> Figures:

@@ -103,7 +103,7 @@ def measure(options: Options) -> Findings:
         sources += [enlarge(small, kind, POSTERS, options.cache) for kind in KINDS]
     rows: list[Row] = []
     versions: dict[str, str] = {}
-    disturbed: dict[str, float] = {}
+    disturbed: dict[str, str] = {}
     repeated = 0
     for threads in [options.threads] if options.quick else sorted({1, options.threads}, reverse=True):
         for source in sources:
@@ -137,6 +137,7 @@ def measure(options: Options) -> Findings:
         tables=tuple(quality_tables(sources, options.studies)),
         charts=quality_chart(rows, sources, options.studies),
         pivot="method",
+        headline={"threads": str(options.threads), "method": str(Method.RESIZE)},
     )
 
 
