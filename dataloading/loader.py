@@ -135,6 +135,8 @@ class PosterLoader:
         # DALI has threads of its own: two graphs in turn keep it busy, where the others take a batch a thread
         self._workers = min(threads, 2) if self._implementation == "dali" else threads
         self._threads_each = threads // self._workers
+        # a poster must not be bad in some epochs alone, or a resumed run would replace others; a hash says it too
+        self._scan_all = spec.is_random and not check_hash
         self._own = threading.local()  # each thread's preparer
         self._memory = BatchMemory((batch_size, 3, spec.size, spec.size), spare=self._workers + 2)
         self._quarantine = Quarantine(self._movie_ids, seed=seed)
@@ -265,7 +267,9 @@ class PosterLoader:
 
     def _preparer(self) -> Preparer:
         if not hasattr(self._own, "preparer"):
-            self._own.preparer = make_preparer(self.spec, self._implementation, threads=self._threads_each)
+            self._own.preparer = make_preparer(
+                self.spec, self._implementation, threads=self._threads_each, scan_all=self._scan_all
+            )
         return self._own.preparer
 
 
