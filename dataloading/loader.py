@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dataloading.cache import CacheOptions
     from dataloading.dataset import Dataset
     from dataloading.prepare import Preparer
 
@@ -89,6 +90,7 @@ class PosterLoader:
         last: LastStep | None = None,
         on_bad: OnBad | None = None,
         check_hash: bool = False,
+        cache: CacheOptions | None = None,
     ) -> None:
         """Prepare to load; nothing is read yet.
 
@@ -108,6 +110,7 @@ class PosterLoader:
                 as for training, and otherwise ``PARTIAL``, as for measuring.
             on_bad: What stands in for a bad poster. None means ``REPLACE`` when shuffling and otherwise ``MASK``.
             check_hash: Compare the SHA-256 of every poster with the dataset's.
+            cache: Where shards from a bucket are kept; None takes ``KEYART_CACHE`` and ``KEYART_CACHE_GB``.
 
         Raises:
             UnusableInput: A choice is out of range, or the split is empty or smaller than one step with ``DROP``.
@@ -129,7 +132,7 @@ class PosterLoader:
             raise UnusableInput(msg)
         self._movie_ids: NDArray[np.int64] = table["movie_id"].to_numpy()
         self._targets = dataset.targets(table)
-        self._source = PosterSource(dataset.archive, table, check_hash=check_hash)
+        self._source = PosterSource(dataset.archive, table, check_hash=check_hash, in_order=not shuffle, cache=cache)
         threads = threads or len(os.sched_getaffinity(0))
         self._implementation = default_implementation() if implementation == "auto" else implementation
         # DALI has threads of its own: two graphs in turn keep it busy, where the others take a batch a thread
