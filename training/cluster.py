@@ -221,7 +221,7 @@ def _check(recipe: Recipe, dataset: Dataset, workers: int) -> None:
         msg = f"batch_size {recipe.batch_size}: expected a multiple of the {workers} workers; --set batch_size=..."
         raise UnusableInput(msg)
     network = models.build(recipe.model.architecture, len(dataset.vocabulary), **recipe.model.options())
-    models.load_trunk(network, recipe.model.architecture, recipe.model.weights)
+    models.load_recipe(network, recipe.model)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Trainer:
         self.numerics = precision.choose(recipe.precision, device)
         torch.manual_seed(recipe.seed)
         network = models.build(recipe.model.architecture, len(dataset.vocabulary), **recipe.model.options())
-        self.loaded = models.load_trunk(network, recipe.model.architecture, recipe.model.weights)
+        self.loaded = models.load_recipe(network, recipe.model)
         memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.network = network = network.to(device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
         self.optimizer, self.scaler = make_optimizer(network, recipe.optimizer), self.numerics.scaler()
