@@ -172,8 +172,7 @@ def test_a_run_that_fails_does_not_stop_the_others(study: Study, places: tuple[P
         ("seeds = 1\n[[arm]]\nname = 'a'\ntask = 'genres'\n", r"expected either a recipe or a baseline"),
         ("seeds = 0\n[[arm]]\nname = 'a'\ntask = 'genre'\nrecipe = 'b'\n", r"seeds 0: expected a whole number"),
         (
-            "seeds = 1\n[[arm]]\nname = 'abc'\ntask = 'genre'\nrecipe = 'b'\n[[claim]]\ntext = 'c'\narm = 'abd'\n"
-            "says = 1",
+            "seeds = 1\n[[arm]]\nname='abc'\ntask='genre'\nrecipe='b'\n[[claim]]\ntext='c'\narm='abd'\nsays=1",
             r"claim 'c': arm 'abd': no such arm; did you mean 'abc'",
         ),
     ],
