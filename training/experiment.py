@@ -24,7 +24,8 @@ from training import cluster
 from training.baselines import run_baseline
 from training.checks import with_absolute_weights
 from training.comparison import ArmResult, compare
-from training.recipe import Recipe, read_recipe
+from training.cost import measure_costs
+from training.recipe import Freeze, Recipe, read_recipe
 from training.run_folder import write_json
 from training.study import Arm, Study, StudyFolder
 
@@ -154,6 +155,28 @@ def report_study(study: Study, out: Path) -> StudyReport:
     )
 
 
+def measure_study(
+    study: Study, archive: Path, catalog: Path, out: Path, *, weights: str | None = None, advance: Advance = silent
+) -> None:
+    """Measure what a training step of each trained arm costs, and write ``cost.json``.
+
+    Args:
+        study: Whose arms; frozen trunks and baselines train no network.
+        archive: Folder of a crawl.
+        catalog: Catalogue that it was crawled from.
+        out: Folder of the study.
+        weights: Pretrained weights of all arms that do not name their own.
+        advance: Receives timings.
+    """
+    folder = StudyFolder(out)
+    arms: dict[str, tuple[Recipe, Dataset]] = {}
+    for arm in study.arms:
+        recipe = _recipe(arm, weights) if arm.recipe else None
+        if recipe is not None and recipe.freeze is Freeze.NONE:
+            arms[arm.name] = recipe, _dataset(folder, arm, 0, archive, catalog)
+    write_json(folder.cost, measure_costs(arms, advance))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
     """One run, as it travels to the process that does it."""
@@ -174,7 +197,7 @@ def _work(job: _Job, threads: int | None = None) -> None:
     if threads is not None:
         cluster.use_threads(threads)
     folder = StudyFolder(Path(job.out))
-    dataset = _dataset(folder, job)
+    dataset = _dataset(folder, job.arm, job.seed, Path(job.archive), Path(job.catalog))
     run = folder.run(job.arm, job.seed)
     if job.arm.baseline is None:
         cluster.train(Recipe.from_dict(job.recipe), dataset, run.path, job.workers)
@@ -183,15 +206,15 @@ def _work(job: _Job, threads: int | None = None) -> None:
         run_baseline(job.arm.baseline, dataset, movies, run, seed=job.seed)
 
 
-def _dataset(folder: StudyFolder, job: _Job) -> Dataset:
+def _dataset(folder: StudyFolder, arm: Arm, seed: int, archive: Path, catalog: Path) -> Dataset:
     """Read the dataset of a run; the first run that needs it builds it, others wait."""
-    where = folder.dataset(job.arm, job.seed)
+    where = folder.dataset(arm, seed)
     where.mkdir(parents=True, exist_ok=True)
     with (where / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (where / "dataset.json").exists():
-            options = SplitOptions(scheme=job.arm.split, seed=job.seed)
-            build(Path(job.archive), read_catalog(Path(job.catalog)), where, make_task(job.arm.task), options)
+            options = SplitOptions(scheme=arm.split, seed=seed)
+            build(archive, read_catalog(catalog), where, make_task(arm.task), options)
     return Dataset.load(where)
 
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from crawler.progress import progress_bar
 from dataloading.dataset import Dataset
 from training.cluster import train as train_recipe
-from training.experiment import StudyReport, report_study, run_study
+from training.experiment import StudyReport, measure_study, report_study, run_study
 from training.outcome import TrainReport  # noqa: TC001 - the command line reads the annotations
 from training.recipe import Freeze, read_recipe
 from training.study import read_study
@@ -62,6 +62,7 @@ def experiment(
     at_once: int = 0,
     weights: str | None = None,
     left: Annotated[bool, Parameter(negative="")] = False,
+    cost: Annotated[bool, Parameter(negative="")] = False,
 ) -> StudyReport:
     """Run a study's grid of arms and seeds, and compare the arms; the same command again does what is left.
 
@@ -78,13 +79,14 @@ def experiment(
             CPU where there is no GPU.
         weights: Pretrained weights of all arms whose recipe names none.
         left: Run nothing; say what is left, and compare what there is.
+        cost: Then also measure what a training step of each arm costs, one arm after the other, for cost.json.
     """
     plan = read_study(study)
     if left:
         return report_study(plan, output)
     total = sum(len(plan.seeds_of(arm)) for arm in plan.arms)
     with progress_bar("runs", total) as advance:
-        return run_study(
+        found = run_study(
             plan,
             archive,
             catalog,
@@ -94,3 +96,7 @@ def experiment(
             weights=weights,
             advance=advance,
         )
+    if cost:
+        with progress_bar("steps", None) as advance:
+            measure_study(plan, archive, catalog, output, weights=weights, advance=advance)
+    return found
