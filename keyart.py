@@ -24,6 +24,7 @@ VERBS: Final = {
     "serve": ("serving.verbs:serve", "Serve a model over HTTP, with a page to try it."),
     "report": ("serving.verbs:report", "Draw a run or predictions as one HTML file."),
     "demo": ("serving.verbs:demo", "The whole journey in one command, on drawn or real posters."),
+    "bench": ("benchmarks.verbs:app", "Measure keyart beside its peers and its roof."),
     "doctor": ("serving.verbs:doctor", "Say what is installed, which engines work, and what is missing."),
 }
 """Verb -> where its function lives, and its line in the overview (so that `--help` need not import torch)."""
@@ -41,18 +42,6 @@ app.meta.suppress_keyboard_interrupt = False
 for _verb, (_target, _line) in VERBS.items():
     # A verb that is called shows its whole docstring, example included; the others are not imported for one line each.
     app.command(_target, name=_verb, help=None if _verb in sys.argv else _line)
-
-BENCHMARKS: Final = {
-    "loading": ("benchmarks.loading:loading", "Our loader and five others, from their own formats to batches."),
-    "scoring": ("benchmarks.scoring:scoring", "Shards to predictions, beside the engine alone and a plain script."),
-    "preprocessing": ("benchmarks.verbs:preprocessing", "Every way to make a square from a poster, side by side."),
-}
-"""Question -> where its function lives, and its line in the overview of `keyart bench`."""
-
-bench = App(name="bench", help="Measure keyart beside its peers and its roof.", result_action="return_value")
-for _question, (_target, _line) in BENCHMARKS.items():
-    bench.command(_target, name=_question, help=_line)
-app.command(bench)
 
 
 @app.meta.default

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -15,18 +14,18 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 import benchmarks
+from benchmarks.environments import interpreter
 from benchmarks.timing import Lap
 from crawler.errors import WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
 ROOT: Final = Path(benchmarks.__file__).resolve().parents[1]
 """What a peer's interpreter must find ``benchmarks`` in."""
 BATCH: Final = 32
-SIMD_PACKAGES: Final = ("numpy>=2", "pillow-simd>=12")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +42,9 @@ class Entry:
     small_too: bool = True
     """Whether it differs from its siblings on posters that are not shrunk by two."""
     portion: float = 1.0
-    """Of the posters, that it is given: less where a lap would outlast all others together."""
-    own_interpreter: bool = False
-    """Whether it needs packages that cannot stand beside ours."""
+    """Of the posters, that it is given at least: less where a lap would outlast all others together."""
+    environment: str | None = None
+    """Of ``benchmarks.environments``, where its packages cannot stand beside ours."""
 
 
 class PeerProcess:
@@ -123,33 +122,21 @@ class Job:
         return Lap(**self.process.ask({"lap": self.name}))
 
 
-def is_installed(module: str) -> str | None:
-    """Say why a peer cannot run here, or None."""
-    try:
-        importlib.import_module(f"benchmarks.peers.{module}")
-    except ImportError as error:
-        return f"{error}; install keyart[bench]"
-    return None
+def interpreters(entries: Iterable[Entry], cache: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Find out with what each competitor can run; and why others cannot.
 
-
-def simd_interpreter(cache: Path) -> Path:
-    """Make an interpreter with Pillow-SIMD, built for AVX2, or take the one that was made before.
-
-    Raises:
-        WorkFailed: It could not be built; it needs a C compiler and libjpeg's and zlib's headers.
+    Returns:
+        Name -> interpreter, and name -> reason.
     """
-    key = hashlib.sha256(" ".join((sys.version, *SIMD_PACKAGES)).encode()).hexdigest()[:12]
-    folder = cache / f"pillow-simd-{key}"
-    python, done = folder / "bin" / "python", folder / ".done"
-    if done.exists():
-        return python
-    install = [python, "-m", "pip", "install", "--quiet", "--no-binary", "pillow-simd", *SIMD_PACKAGES]
-    for command in ([sys.executable, "-m", "venv", "--clear", folder], install):
-        environment = {**os.environ, "CC": "cc -mavx2"}
-        found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - ours
-        if found.returncode:
-            said = found.stderr.strip().splitlines()
-            msg = f"benchmark peer Pillow-SIMD: {said[-1] if said else f'exit code {found.returncode}'}"
-            raise WorkFailed(msg)
-    done.touch()
-    return python
+    found: dict[str, Path] = {}
+    missing: dict[str, str] = {}
+    for entry in entries:
+        try:
+            if entry.environment is not None:
+                found[entry.name] = interpreter(entry.environment, cache)
+            else:
+                importlib.import_module(f"benchmarks.peers.{entry.module}")
+                found[entry.name] = Path(sys.executable)
+        except (WorkFailed, ImportError) as error:
+            missing[entry.name] = str(error)
+    return found, missing

@@ -11,9 +11,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.chart import Bar, Group, draw_bars
+from benchmarks.chart import BARS_PX, Bar, Group, draw_bars
 from benchmarks.contest import Entry, PeerProcess
-from benchmarks.preprocessing import METHODS, QUICK, find_posters
+from benchmarks.posters import find_posters
+from benchmarks.preprocessing import METHODS, QUICK
+from benchmarks.result import read_result
 from crawler.errors import UnusableInput, WorkFailed
 
 
@@ -24,10 +26,10 @@ def test_quick_form_measures_and_writes(tmp_path: Path) -> None:
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     summary = json.loads(done.stdout)
     assert any("Random crop 280 of a w185 poster never crops" in sentence for sentence in summary["verdict"])
-    findings = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
-    assert {(row["name"], row["method"]) for row in findings["rows"]} == {(n, str(m)) for n in QUICK for m in METHODS}
-    differing = [row for row in findings["rows"] if row["difference_mean"] is not None]
-    assert all(row["difference_mean"] <= 0.5 and row["difference_largest"] <= 3 for row in differing)
+    rows = read_result(tmp_path / "out" / "preprocessing.json").findings.rows
+    assert {(row.name, row.cell["method"]) for row in rows} == {(n, str(m)) for n in QUICK for m in METHODS}
+    differing = [row.extra for row in rows if "difference" in row.extra]
+    assert all(float(extra["difference"]) <= 0.5 and float(extra["largest"]) <= 3 for extra in differing)
     page = (tmp_path / "out" / "preprocessing.md").read_text()
     assert all(name in page for name in QUICK)
     ET.fromstring((tmp_path / "out" / "preprocessing.svg").read_text())
@@ -57,5 +59,5 @@ def test_chart_is_svg_with_a_bar_for_each_value() -> None:
     root = ET.fromstring(draw_bars([Group(title="rates", bars=bars, roof=200)]))
     space = "{http://www.w3.org/2000/svg}"
     widths = [float(bar.get("width", 0)) for bar in root.iter(f"{space}rect") if bar.get("class") in {"bar", "ours"}]
-    assert widths == [120, 240]
+    assert widths == [BARS_PX / 4, BARS_PX / 2]
     assert "a < b" in [text.text for text in root.iter(f"{space}text")]

@@ -1,0 +1,47 @@
+"""The name of a question -> the module that answers it."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from benchmarks.findings import Findings, Measure, Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One benchmark."""
+
+    title: str
+    line: str
+    """For the overview of `keyart bench`."""
+    module: str
+    """Has ``measure(options) -> Findings``; the docstring says the method and why it comes out so."""
+    why: str
+    """Two sentences for the page of all results."""
+    minutes: float
+    """What it takes in full, five rounds on two cores: what a budget is spent by."""
+    steps: int = 0
+    """Pieces of work that ``options.advance`` is told of in five rounds; 0 where that is not known beforehand."""
+
+    def answer(self, options: Options) -> Findings:
+        """Measure; the module and its libraries are imported only now."""
+        measure = cast("Measure", importlib.import_module(self.module).measure)
+        return measure(options)
+
+
+QUESTIONS: Final[dict[str, Question]] = {
+    "preprocessing": Question(
+        title="Preparing posters",
+        line="Every way to make a network's square from a poster, side by side.",
+        module="benchmarks.preprocessing",
+        why=(
+            "Three quarters of our time is libjpeg-turbo's decode, which every contender has to do; what is left is "
+            "one compiled pass per poster, where the others make bytes between passes and normalise in three more. "
+            "The four methods cost nearly the same, for all of them decode the whole poster."
+        ),
+        minutes=9,
+    ),
+}
