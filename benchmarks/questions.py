@@ -44,4 +44,15 @@ QUESTIONS: Final[dict[str, Question]] = {
         ),
         minutes=9,
     ),
+    "crawling": Question(
+        title="Crawling to committed shards",
+        line="Posters a second from a local host into shards, beside img2dataset and a loop that keeps nothing.",
+        module="benchmarks.crawling",
+        why=(
+            "img2dataset opens a connection for every poster in a thread for every request, so https costs it a "
+            "handshake each; our connections live as long as the crawl. What keeps us below the loop that throws "
+            "bodies away is the decode that verifies each poster, the hashes and the tar."
+        ),
+        minutes=7,
+    ),
 }
