@@ -51,6 +51,7 @@ ENVIRONMENTS: Final = {
     "img2dataset": Environment(packages=("img2dataset>=1.45",), python="3.11"),
     "litdata": Environment(packages=("litdata>=0.2.60",), layered=True, ours=(*TORCH, "numpy")),
     "mosaicml-streaming": Environment(packages=("mosaicml-streaming>=0.13",), layered=True, ours=TORCH),
+    "webdataset": Environment(packages=("webdataset>=1.0",), layered=True, ours=(*TORCH, "numpy")),
     "litserve": Environment(packages=("litserve>=0.2.16",), layered=True, ours=(*TORCH, "numpy")),
     "imagededup": Environment(packages=("imagededup>=0.3.3",), layered=True, ours=(*TORCH, "numpy", "scipy")),
 }

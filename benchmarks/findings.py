@@ -51,9 +51,15 @@ class Options:
     """Told after each finished piece of work."""
 
     def take_turns(self, contenders: Mapping[str, Contender], units: Mapping[str, int]) -> Series:
-        """Let contenders alternate for as many rounds as were asked for; a quick run repeats no disturbed round."""
-        repeats = 0 if self.quick else REPEATS
-        return alternate(contenders, units, advance=self.advance, rounds=self.rounds, repeats=repeats)
+        """Let contenders alternate for as many rounds as were asked for; a quick run warms up and repeats nothing."""
+        return alternate(
+            contenders,
+            units,
+            advance=self.advance,
+            rounds=self.rounds,
+            repeats=0 if self.quick else REPEATS,
+            warm_up=not self.quick,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,17 @@ QUESTIONS: Final[dict[str, Question]] = {
         ),
         minutes=9,
     ),
+    "loading": Question(
+        title="Loading shuffled epochs",
+        line="Our loader and five others, from their own formats to batches.",
+        module="benchmarks.loading",
+        why=(
+            "The rivals decode and resize with Pillow in worker processes and send every batch of 19 MB through "
+            "shared memory; ours decodes, resizes, normalises and stores in threads, straight into memory that is "
+            "used again. What is left is the decode, which the roof shows."
+        ),
+        minutes=5,
+    ),
     "crawling": Question(
         title="Crawling to committed shards",
         line="Posters a second from a local host into shards, beside img2dataset and a loop that keeps nothing.",

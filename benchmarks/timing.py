@@ -124,6 +124,7 @@ def alternate(
     advance: Advance,
     rounds: int = ROUNDS,
     repeats: int = REPEATS,
+    warm_up: bool = True,
     seed: int = 0,
 ) -> Series:
     """Let each contender do its work once a round, in an order that is shuffled for each round.
@@ -138,11 +139,12 @@ def alternate(
         advance: Told after each round.
         rounds: That are kept.
         repeats: Disturbed rounds that are done again, at most.
+        warm_up: Whether to do a round before that is not counted.
         seed: Of the order.
     """
     order, chance = list(contenders), random.Random(seed)  # noqa: S311 - an order, not a secret
     done: list[_Round] = []
-    for contender in contenders.values():
+    for contender in contenders.values() if warm_up else ():
         contender.lap()
     while sum(one.quiet(_best_s(done)) for one in done) < rounds and len(done) < rounds + repeats:
         chance.shuffle(order)
