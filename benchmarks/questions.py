@@ -44,4 +44,26 @@ QUESTIONS: Final[dict[str, Question]] = {
         ),
         minutes=9,
     ),
+    "loading": Question(
+        title="Loading shuffled epochs",
+        line="Our loader and five others, from their own formats to batches.",
+        module="benchmarks.loading",
+        why=(
+            "The rivals decode and resize with Pillow in worker processes and send every batch of 19 MB through "
+            "shared memory; ours decodes, resizes, normalises and stores in threads, straight into memory that is "
+            "used again. What is left is the decode, which the roof shows."
+        ),
+        minutes=5,
+    ),
+    "crawling": Question(
+        title="Crawling to committed shards",
+        line="Posters a second from a local host into shards, beside img2dataset and a loop that keeps nothing.",
+        module="benchmarks.crawling",
+        why=(
+            "img2dataset opens a connection for every poster in a thread for every request, so https costs it a "
+            "handshake each; our connections live as long as the crawl. What keeps us below the loop that throws "
+            "bodies away is the decode that verifies each poster, the hashes and the tar."
+        ),
+        minutes=7,
+    ),
 }
