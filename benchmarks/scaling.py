@@ -20,32 +20,22 @@ Command: ``keyart bench scaling OUT --posters FOLDER``.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
-import os
 import shutil
-import subprocess
-import sys
-import time
-from dataclasses import dataclass, field, replace
-from typing import IO, TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 import ray
-from ray.cluster_utils import Cluster
 
-from benchmarks.device import WAIT, install
 from benchmarks.findings import Findings, Role, Row, Table, disturbance
-from benchmarks.laps import ROOT
+from benchmarks.nodes import cluster, held, host, timed
 from benchmarks.posters import find_posters
-from benchmarks.timing import Lap, Ratio, alternate, faster
-from benchmarks.tree import MemoryWatch, cpu_s
+from benchmarks.timing import Ratio, alternate, faster
 from benchmarks.workbench import QUICK_POSTERS, set_up
 from crawler.cluster import crawl
 from crawler.crawl import CrawlOptions
-from crawler.errors import WorkFailed
 from crawler.fetch import FetchOptions
 from serving.cluster import ScoreOptions, score
 from serving.engine import Kind
@@ -53,13 +43,12 @@ from serving.export import ExportOptions, export
 from serving.predictor import BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from benchmarks.findings import Options
-    from benchmarks.timing import Contender, Series
+    from benchmarks.timing import Contender, Lap, Series
 
 SIZES: Final = (1, 2, 4, 8)
 QUICK_SIZES: Final = (1, 2)
@@ -128,7 +117,7 @@ class _Crawl:
             fetch=FetchOptions(allow_private=True),
         )
         shutil.rmtree(self.archive, ignore_errors=True)
-        return _timed(f"crawl, {self.size}", lambda: crawl(catalog, self.archive, options).ok, self.size.posters)
+        return timed(f"crawl, {self.size}", lambda: crawl(catalog, self.archive, options).ok, self.size.posters)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,14 +129,13 @@ class _Score:
     model: Path
     archive: Path
     out: Path
-    held: list[Any] = field(default_factory=list[Any])
 
     def lap(self) -> Lap:
         """Score all shards anew."""
         shutil.rmtree(self.out, ignore_errors=True)
         options = ScoreOptions(workers=self.nodes)
-        with _held(self.nodes - self.size.workers):
-            return _timed(
+        with held(self.nodes - self.size.workers):
+            return timed(
                 f"score, {self.size}",
                 lambda: score(self.model, self.archive, self.out, options).scored_now,
                 self.size.posters,
@@ -170,7 +158,7 @@ def measure(options: Options) -> Findings:
     export(bench.run, model, ExportOptions(engine=Kind.TORCH, force=True))
     source = find_posters(options.posters, 200, options.cache)
     units = {str(size): size.posters for size in sizes}
-    with _host(source.paths[0].parent, HOST_S) as base, _cluster(max(workers)):
+    with host(source.paths[0].parent, HOST_S) as base, cluster(max(workers), ENGINE_S):
         crawls: dict[str, Contender] = {
             str(size): _Crawl(size=size, base=base, archive=options.scratch / f"crawl {size}") for size in sizes
         }
@@ -286,77 +274,3 @@ def _costs(models: dict[str, CostModel]) -> Table:
         columns=("work", "a call", "a shard", "of it the wait", "each further worker", "left over (rms)"),
         rows=tuple(rows),
     )
-
-
-def _timed(what: str, work: Callable[[], int], posters: int) -> Lap:
-    before_s, started_s = cpu_s(os.getpid()), time.perf_counter()
-    with MemoryWatch(os.getpid()) as watch:
-        done = work()
-        wall_s = time.perf_counter() - started_s
-    if done != posters:
-        msg = f"benchmark scaling, {what}: {done} of {posters} posters; a rate of fewer would mean nothing"
-        raise WorkFailed(msg)
-    return Lap(wall_s=wall_s, cpu_s=cpu_s(os.getpid()) - before_s, peak_bytes=watch.peak_bytes)
-
-
-@contextlib.contextmanager
-def _cluster(nodes: int) -> Generator[None]:
-    """Have a cluster of nodes of one CPU, and a head that computes nothing, while the block runs."""
-    # Idle workers stay: else a node that rested for a round would start Python anew in the next.
-    settings = {"num_workers_soft_limit": 8, "idle_worker_killing_time_threshold_ms": 600_000}
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": settings}
-    )
-    try:
-        for _ in range(nodes):
-            cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-        ray.init(
-            address=cluster.address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={
-                "worker_process_setup_hook": install,
-                "env_vars": {WAIT: str(ENGINE_S), "PYTHONPATH": str(ROOT)},
-            },
-        )
-        yield
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-
-
-class _Idle:
-    """Holds a node and does nothing."""
-
-    def here(self) -> bool:
-        """Answer that it is there."""
-        return True
-
-
-@contextlib.contextmanager
-def _held(nodes: int) -> Generator[None]:
-    """Keep so many nodes from working while the block runs."""
-    kind: Any = ray.remote(num_cpus=1)(_Idle)
-    actors = [kind.remote() for _ in range(nodes)]
-    ray.get([actor.here.remote() for actor in actors])
-    try:
-        yield
-    finally:
-        for actor in actors:
-            ray.kill(actor)
-
-
-@contextlib.contextmanager
-def _host(posters: Path, wait_s: float) -> Generator[str]:
-    command = [sys.executable, "-m", "benchmarks.peers.slow_host", str(posters), str(wait_s)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:  # noqa: S603 - ours
-        try:
-            output: IO[str] | None = process.stdout
-            port = output.readline().strip() if output else ""
-            if not port:
-                msg = "benchmark scaling: the poster host did not start; see its message above"
-                raise WorkFailed(msg)
-            yield f"http://localhost:{port}"
-        finally:
-            process.kill()

@@ -71,10 +71,10 @@ def measure(options: Options) -> Findings:
         versions = {key: value for one in contenders.values() for key, value in one.versions.items()}
     found = series.measurements
     share = faster(found[OURS], found[ROOF])
+    waited = said(contenders[OURS], "waited")
     first = (
         f"keyart trains at {share.value:.1%} of the step alone ({share.low:.1%} to {share.high:.1%}; goal {GOAL:.0%}), "
-        f"{found[OURS].units_per_s:,.0f} posters/s, and waits for data {said(contenders[OURS], 'waited'):.2%} of "
-        "the time."
+        f"{found[OURS].units_per_s:,.0f} posters/s, and waits for data {waited:.2%} of the time."
     )
     rivals = [name for name in RIVALS if name in found]
     verdict = [first, *(f"It is {faster(found[OURS], found[name])} times as fast as {name}." for name in rivals)]
