@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TAG    := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 LOCK   := requirements/dev-$(TAG).txt
+BUDGET ?= 60
 READY  := $(VENV)/.ready-$(TAG)
 
 export RAY_USAGE_STATS_ENABLED := 0
@@ -35,6 +36,12 @@ check: setup
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/basedpyright --level error
+	@$(BIN)/python -m benchmarks.quoted
+
+# POSTERS=folder of real ones, BUDGET=minutes; results of an earlier run stay what they are compared with.
+bench: setup
+	@$(BIN)/keyart bench all keyart-bench --budget $(BUDGET) $(if $(POSTERS),--posters $(POSTERS))
+	@$(BIN)/keyart bench compare docs/results keyart-bench
 
 fix: setup
 	@$(BIN)/ruff check --fix

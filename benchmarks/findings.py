@@ -7,19 +7,18 @@ is done for it.
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from benchmarks.timing import ROUNDS, Lap, Measurement, Ratio, Series, faster
+from benchmarks.timing import REPEATS, ROUNDS, Contender, Lap, Measurement, Ratio, Series, alternate, faster
 from crawler.progress import Advance, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-QUICK_ROUNDS: Final = 2
+QUICK_ROUNDS: Final = 1
 
 
 class Role(StrEnum):
@@ -50,6 +49,17 @@ class Options:
     """Folder with results of training studies, for questions that set quality beside cost."""
     advance: Advance = silent
     """Told after each finished piece of work."""
+
+    def take_turns(self, contenders: Mapping[str, Contender], units: Mapping[str, int]) -> Series:
+        """Let contenders alternate for as many rounds as were asked for; a quick run warms up and repeats nothing."""
+        return alternate(
+            contenders,
+            units,
+            advance=self.advance,
+            rounds=self.rounds,
+            repeats=0 if self.quick else REPEATS,
+            warm_up=not self.quick,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +132,8 @@ class Findings:
     """What came out, a sentence each; goals and the claims of others by name."""
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
     """Contenders, or columns of them, that were not measured, and why."""
-    disturbed: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Cell -> median share of the processors that others took, where it is above the limit after repetition."""
+    disturbed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Cell -> what disturbed it, in words, where repetition did not help."""
     repeated: int = 0
     """Rounds that were thrown away because the machine was busy."""
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -133,6 +143,8 @@ class Findings:
     """More drawings, name -> SVG."""
     pivot: str | None = None
     """Key of the cells whose values become columns of one table, rather than tables of their own."""
+    headline: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Entries that a cell must have for its rows to stand on the page of all results; without any, all stand there."""
 
 
 class Measure(Protocol):
@@ -174,9 +186,9 @@ def rows_of(
     )
 
 
-def disturbance(series: Series, place: str) -> dict[str, float]:
-    """Say by how much a series was disturbed: an entry of ``Findings.disturbed``, or none."""
-    return {place: statistics.median(series.foreign)} if series.disturbed else {}
+def disturbance(series: Series, place: str) -> dict[str, str]:
+    """Say by what a series was disturbed: an entry of ``Findings.disturbed``, or none."""
+    return {place: series.disturbance} if series.disturbed else {}
 
 
 def figures(row: Row, rows: Sequence[Row]) -> Figures:

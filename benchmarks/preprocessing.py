@@ -26,12 +26,13 @@ from benchmarks.contest import BATCH, Entry, Job, PeerProcess, interpreters
 from benchmarks.findings import Findings, Options, Role, Row, disturbance
 from benchmarks.posters import Source, enlarge, find_posters
 from benchmarks.preprocessing_words import DALI_GPU, NOT_ON_A_GPU, quality_chart, quality_tables, verdict
-from benchmarks.timing import Series, alternate
 from crawler.errors import WorkFailed
 from dataloading.preprocess import IMAGENET_STD, Method, Preprocess, draw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from benchmarks.timing import Series
 
 SIZE: Final = 224
 METHODS: Final = (Method.RESIZE, Method.CENTER_CROP, Method.PAD, Method.RANDOM_CROP)
@@ -103,7 +104,7 @@ def measure(options: Options) -> Findings:
         sources += [enlarge(small, kind, POSTERS, options.cache) for kind in KINDS]
     rows: list[Row] = []
     versions: dict[str, str] = {}
-    disturbed: dict[str, float] = {}
+    disturbed: dict[str, str] = {}
     repeated = 0
     for threads in [options.threads] if options.quick else sorted({1, options.threads}, reverse=True):
         for source in sources:
@@ -137,6 +138,7 @@ def measure(options: Options) -> Findings:
         tables=tuple(quality_tables(sources, options.studies)),
         charts=quality_chart(rows, sources, options.studies),
         pivot="method",
+        headline={"threads": str(options.threads), "method": str(Method.RESIZE)},
     )
 
 
@@ -150,7 +152,7 @@ def _series(peers: Sequence[PeerProcess], source: Source, method: Method, option
             job = _job(peer, source, method, job.posters, times) if times > 1 else job
         jobs[peer.entry.name] = job
     units = {name: job.posters for name, job in jobs.items()}
-    return alternate(jobs, units, advance=options.advance, rounds=options.rounds)
+    return options.take_turns(jobs, units)
 
 
 def _portion(entry: Entry, source: Source) -> int:

@@ -43,7 +43,7 @@ def markdown(result: Result, *, pictures: str = "", level: int = 2) -> str:
     """
     found, mark = result.findings, "#" * level
     names = [result.question] * bool(found.rows) + [f"{result.question}-{name}" for name in found.charts]
-    parts = [*_bullets(found.verdict), f"Why: {result.why}", ""]
+    parts = [*bullets(found.verdict), f"Why: {result.why}", ""]
     for name in names:
         parts += [f"![{name.replace('-', ', ', 1)}]({pictures}{name}.svg)", ""]
     for title, rows in tables(found):
@@ -72,22 +72,22 @@ def _table(rows: Sequence[Row], found: Findings) -> list[str]:
     extras = list(dict.fromkeys(key for row in rows for key in row.extra))
     rates = pivots if found.pivot else [f"{rows[0].unit} per s"]
     head = ["", *rates, "per CPU s", "of the roof", "keyart is faster by", "spread", "peak MiB", *extras]
-    lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
+    lines = [line(head), line(["---", *["---:"] * (len(head) - 1)])]
     for name in dict.fromkeys(row.name for row in rows):
         own = {row.cell.get(found.pivot or "", ""): row for row in rows if row.name == name}
         first = next(iter(own.values()))
         shown = figures(first, found.rows)
         cells = [
             f"**{name}**" if first.role is Role.OURS else f"*{name}*" if first.role is Role.ROOF else name,
-            *(_number(median_rate(own[pivot])) if pivot in own else "-" for pivot in pivots),
-            _number(shown.units_per_cpu_s),
+            *(number(median_rate(own[pivot])) if pivot in own else "-" for pivot in pivots),
+            number(shown.units_per_cpu_s),
             f"{shown.roof_share.value:.0%}" if shown.roof_share else "-",
             str(shown.ours_is_faster or "-"),
             f"{shown.spread:.1%}",
-            _number(shown.peak_bytes and shown.peak_bytes / 2**20),
-            *(_number(first.extra.get(key)) for key in extras),
+            number(shown.peak_bytes and shown.peak_bytes / 2**20),
+            *(number(first.extra.get(key)) for key in extras),
         ]
-        lines.append(_line(cells))
+        lines.append(line(cells))
     return lines
 
 
@@ -97,10 +97,7 @@ def _how(result: Result) -> list[str]:
         f"Load {result.load_before:.1f} before and {result.load_after:.1f} after; "
         f"{found.repeated or 'no'} round{'s' if found.repeated != 1 else ''} done again because others were at work."
     )
-    busy = [
-        f"Disturbed ({place}): others took {share:.0%} of the processors in the median round; trust ratios, not rates."
-        for place, share in found.disturbed.items()
-    ]
+    busy = [f"Disturbed ({place}): {what}; trust ratios, not rates." for place, what in found.disturbed.items()]
     missing = [f"Not measured: {name} ({reason})." for name, reason in found.missing.items()]
     pivot = f" Columns beyond the rates are for the first {found.pivot}." if found.pivot else ""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.versions.items()))
@@ -111,7 +108,7 @@ def _how(result: Result) -> list[str]:
         "",
         state,
         "",
-        *_bullets([*busy, *missing]),
+        *bullets([*busy, *missing]),
         f"Versions: {versions}.",
     ]
 
@@ -129,15 +126,17 @@ def _groups(found: Findings) -> list[Group]:
 
 
 def _plain_table(table: Table) -> list[str]:
-    return [_line(table.columns), _line(["---"] * len(table.columns)), *(_line(row) for row in table.rows)]
+    return [line(table.columns), line(["---"] * len(table.columns)), *(line(row) for row in table.rows)]
 
 
-def _bullets(sentences: Iterable[str]) -> list[str]:
+def bullets(sentences: Iterable[str]) -> list[str]:
+    """A list, and an empty line after it; nothing where there is nothing to list."""
     listed = [f"- {sentence}" for sentence in sentences]
     return [*listed, ""] if listed else []
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """A figure as it stands in a table: three digits, or all that stand before the point."""
     if value is None:
         return "-"
     if isinstance(value, str):
@@ -145,5 +144,6 @@ def _number(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits say enough
 
 
-def _line(cells: Iterable[str]) -> str:
+def line(cells: Iterable[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"

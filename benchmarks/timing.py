@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 ROUNDS: Final = 5
 FOREIGN_LIMIT: Final = 0.05
 """Share of the machine's processor time that others may take before a round counts as disturbed."""
+SLOWDOWN_LIMIT: Final = 0.1
+"""By how much a fixed piece of arithmetic may take longer than in the best round: more is a lower clock."""
+YARDSTICK: Final = 50_000
+"""Additions: about two milliseconds."""
 REPEATS: Final = 2
 """Disturbed rounds that are thrown away and done again, at most."""
 RESAMPLES: Final = 2000
@@ -83,11 +87,21 @@ class Series:
     """Share of the processors that others took, for each round that is kept."""
     repeated: int
     """Rounds that were thrown away because the machine was busy."""
+    slowdown: tuple[float, ...] = ()
+    """By how much a fixed piece of arithmetic took longer than in the best round, for each that is kept."""
 
     @property
     def disturbed(self) -> bool:
-        """Whether half of the rounds that are kept were disturbed."""
-        return statistics.median(self.foreign) > FOREIGN_LIMIT
+        """Whether half of the rounds that are kept were disturbed, by others at work or by a lower clock."""
+        return bool(self.disturbance)
+
+    @property
+    def disturbance(self) -> str:
+        """In words, what disturbed half of the rounds that are kept; empty where nothing did."""
+        foreign, slowdown = statistics.median(self.foreign), statistics.median(self.slowdown or (0.0,))
+        said = [f"others took {foreign:.0%} of the processors in the median round"] * (foreign > FOREIGN_LIMIT)
+        said += [f"the clock was {slowdown:.0%} lower than in the best round"] * (slowdown > SLOWDOWN_LIMIT)
+        return " and ".join(said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,44 +123,79 @@ def alternate(
     *,
     advance: Advance,
     rounds: int = ROUNDS,
+    repeats: int = REPEATS,
+    warm_up: bool = True,
     seed: int = 0,
 ) -> Series:
     """Let each contender do its work once a round, in an order that is shuffled for each round.
 
     A round before the first is a warm-up and not counted. A round in which others took more than ``FOREIGN_LIMIT`` of
-    the processors is done again, ``REPEATS`` times at most; the quietest rounds are kept, and ``Series.disturbed`` says
-    whether they were quiet enough.
+    the processors, or the clock was lower than in the best by ``SLOWDOWN_LIMIT``, is done again, ``repeats`` times at
+    most; the quietest rounds are kept, and ``Series.disturbed`` says whether they were quiet enough.
 
     Args:
         contenders: By name.
         units: That each of them does in a lap; ratios are of rates, so one that is very slow may do fewer.
         advance: Told after each round.
         rounds: That are kept.
+        repeats: Disturbed rounds that are done again, at most.
+        warm_up: Whether to do a round before that is not counted.
         seed: Of the order.
     """
     order, chance = list(contenders), random.Random(seed)  # noqa: S311 - an order, not a secret
-    done: list[tuple[dict[str, Lap], float]] = []
-    for contender in contenders.values():
+    done: list[_Round] = []
+    for contender in contenders.values() if warm_up else ():
         contender.lap()
-    while sum(foreign <= FOREIGN_LIMIT for _, foreign in done) < rounds and len(done) < rounds + REPEATS:
+    while sum(one.quiet(_best_s(done)) for one in done) < rounds and len(done) < rounds + repeats:
         chance.shuffle(order)
-        before, start = busy_s(), time.perf_counter()
-        laps = {name: contenders[name].lap() for name in order}
-        wall_s = time.perf_counter() - start
-        others_s = busy_s() - before - sum(lap.cpu_s for lap in laps.values())
-        foreign = max(0.0, others_s) / (wall_s * (os.cpu_count() or 1))
-        done.append((laps, foreign))
+        done.append(_round(contenders, order))
         if len(done) <= rounds:
             advance(1)
-    kept = sorted(done, key=lambda pair: pair[1])[:rounds]
+    best_s = _best_s(done)
+    kept = sorted(done, key=lambda one: (not one.quiet(best_s), one.foreign))[:rounds]
     return Series(
         measurements={
-            name: Measurement(name=name, units=units[name], laps=tuple(laps[name] for laps, _ in kept))
+            name: Measurement(name=name, units=units[name], laps=tuple(one.laps[name] for one in kept))
             for name in contenders
         },
-        foreign=tuple(foreign for _, foreign in kept),
+        foreign=tuple(one.foreign for one in kept),
         repeated=len(done) - rounds,
+        slowdown=tuple(one.yardstick_s / best_s - 1 for one in kept),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    laps: Mapping[str, Lap]
+    foreign: float
+    yardstick_s: float
+
+    def quiet(self, best_s: float) -> bool:
+        return self.foreign <= FOREIGN_LIMIT and self.yardstick_s <= best_s * (1 + SLOWDOWN_LIMIT)
+
+
+def _best_s(rounds: Sequence[_Round]) -> float:
+    return min((one.yardstick_s for one in rounds), default=0.0)
+
+
+def _round(contenders: Mapping[str, Contender], order: Sequence[str]) -> _Round:
+    yardstick_s, before, start = yardstick(), busy_s(), time.perf_counter()
+    laps = {name: contenders[name].lap() for name in order}
+    wall_s = time.perf_counter() - start
+    others_s = busy_s() - before - sum(lap.cpu_s for lap in laps.values())
+    foreign = max(0.0, others_s) / (wall_s * (os.cpu_count() or 1))
+    return _Round(laps=laps, foreign=foreign, yardstick_s=yardstick_s)
+
+
+def yardstick() -> float:
+    """Time a fixed piece of arithmetic, the best of five tries: that tells a lower clock, not a busy machine."""
+
+    def once() -> float:
+        start = time.perf_counter()
+        sum(range(YARDSTICK))
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(5))
 
 
 def faster(one: Measurement, other: Measurement, seed: int = 0) -> Ratio:

@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+from crawler.bucket import BucketStore
 from crawler.errors import UnusableInput, WorkFailed
+from crawler.lease import leased
 from crawler.shards import SHARD_FOLDER
+from crawler.storage import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
+
+    from crawler.storage import Place, Store
 
 FORMAT: Final = "keyart-archive/1"
 MANIFEST_NAME: Final = "archive.json"
@@ -34,7 +38,7 @@ class Manifest:
 
 
 @contextmanager
-def locked(archive: Path) -> Generator[Path]:
+def locked(archive: Place) -> Generator[Store]:
     """Hold an archive that exists for writing while the block runs.
 
     Yields:
@@ -44,21 +48,18 @@ def locked(archive: Path) -> Generator[Path]:
         UnusableInput: It is no archive.
         WorkFailed: A crawl is writing to it.
     """
-    read_manifest(archive)
-    descriptor = os.open(archive, os.O_RDONLY)
-    try:
-        _lock(descriptor, archive)
-        yield archive / SHARD_FOLDER
-    finally:
-        os.close(descriptor)
+    store = open_store(archive)
+    read_manifest(store)
+    with _alone(store) as held:
+        yield held.within(SHARD_FOLDER)
 
 
 @contextmanager
-def opened_for_crawl(archive: Path, manifest: Manifest) -> Generator[Path]:
+def opened_for_crawl(archive: Place, manifest: Manifest) -> Generator[Store]:
     """Hold an archive for writing while the block runs; make it where there is none.
 
     Args:
-        archive: Folder of the archive.
+        archive: Folder of the archive, or its URL.
         manifest: What is about to be crawled; must be what the archive already holds.
 
     Yields:
@@ -68,70 +69,82 @@ def opened_for_crawl(archive: Path, manifest: Manifest) -> Generator[Path]:
         UnusableInput: The archive belongs to another crawl, or the folder is no archive.
         WorkFailed: Another crawl is writing, or the folder cannot be written.
     """
-    shards = archive / SHARD_FOLDER
-    if (archive / MANIFEST_NAME).exists():
-        _check_same(archive, read_manifest(archive), manifest)
-    elif archive.exists() and (not archive.is_dir() or any(archive.iterdir())):
-        msg = f"archive {archive}: exists and is no archive (no {MANIFEST_NAME}); choose an empty or new folder with -o"
+    store = open_store(archive)
+    if store.exists(MANIFEST_NAME):
+        _check_same(store, read_manifest(store), manifest)
+    elif _is_taken(store):
+        msg = (
+            f"archive {store.url}: exists and is no archive (no {MANIFEST_NAME}); choose an empty or new folder with -o"
+        )
         raise UnusableInput(msg)
-    try:
-        shards.mkdir(parents=True, exist_ok=True)
-        lock = os.open(archive, os.O_RDONLY)
-    except OSError as error:
-        msg = f"archive {archive}: cannot be written ({error}); choose another place with -o"
-        raise WorkFailed(msg) from error
-    try:
-        _lock(lock, archive)
-        _write_manifest(archive, manifest)
-        for left_over in shards.glob(".*.tmp"):
-            left_over.unlink(missing_ok=True)
-        yield shards
-    finally:
-        os.close(lock)
+    if store.folder is not None:
+        try:
+            (store.folder / SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"archive {store.url}: cannot be written ({error}); choose another place with -o"
+            raise WorkFailed(msg) from error
+    with _alone(store) as held:
+        if not store.exists(MANIFEST_NAME):
+            store.put(MANIFEST_NAME, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
+        else:  # it may have been made since we looked
+            _check_same(store, read_manifest(store), manifest)
+        if store.folder is not None:
+            for left_over in (store.folder / SHARD_FOLDER).glob(".*.tmp"):
+                left_over.unlink(missing_ok=True)
+        yield held.within(SHARD_FOLDER)
 
 
-def read_manifest(archive: Path) -> Manifest:
+def read_manifest(archive: Place | Store) -> Manifest:
     """Read what an archive is a crawl of.
 
     Raises:
         UnusableInput: There is no manifest, or none of this format.
     """
-    path = archive / MANIFEST_NAME
+    store = open_store(archive)
+    if not store.exists(MANIFEST_NAME):
+        msg = f"archive {store.url}: no {MANIFEST_NAME} in it; expected a folder written by `keyart crawl`"
+        raise UnusableInput(msg)
     try:
-        return Manifest(**json.loads(path.read_text()))
-    except FileNotFoundError as error:
-        msg = f"archive {archive}: no {MANIFEST_NAME} in it; expected a folder written by `keyart crawl`"
-        raise UnusableInput(msg) from error
-    except (OSError, ValueError, TypeError) as error:
-        msg = f"archive {path}: cannot be read ({type(error).__name__}); expected the {FORMAT} of `keyart crawl`"
+        return Manifest(**json.loads(store.read(MANIFEST_NAME)))
+    except (ValueError, TypeError, WorkFailed) as error:
+        kind = type(error).__name__
+        msg = f"archive {store.url}/{MANIFEST_NAME}: cannot be read ({kind}); expected the {FORMAT} of `keyart crawl`"
         raise UnusableInput(msg) from error
 
 
-def _check_same(archive: Path, have: Manifest, wanted: Manifest) -> None:
+def _check_same(store: Store, have: Manifest, wanted: Manifest) -> None:
     for name, value in asdict(wanted).items():
         found = getattr(have, name)
         if found != value:
             thing = {"catalog_digest": "another catalogue or selection", "requested": "another selection"}
             what = thing.get(name, f"{name} {found}, not {value}")
             msg = (
-                f"archive {archive}: holds a crawl of {what}; crawl with the same catalogue and options to resume it, "
-                "or choose a new folder with -o"
+                f"archive {store.url}: holds a crawl of {what}; crawl with the same catalogue and options to resume "
+                "it, or choose a new folder with -o"
             )
             raise UnusableInput(msg)
 
 
-def _lock(descriptor: int, archive: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
-    except BlockingIOError as error:
-        msg = f"archive {archive}: another crawl is writing to it; wait for it, or choose another folder with -o"
-        raise WorkFailed(msg) from error
+def _is_taken(store: Store) -> bool:
+    if store.folder is None:
+        return bool(store.names()) or bool(store.within(SHARD_FOLDER).names())
+    return store.folder.exists() and (not store.folder.is_dir() or any(store.folder.iterdir()))
 
 
-def _write_manifest(archive: Path, manifest: Manifest) -> None:
-    path = archive / MANIFEST_NAME
-    if path.exists():
+@contextmanager
+def _alone(store: Store) -> Generator[Store]:
+    """Be the only one who writes an archive: by a lock that ends with its process, or by a lease in a bucket."""
+    if isinstance(store, BucketStore):
+        with leased(store) as held:
+            yield held
         return
-    temporary = archive / f".{MANIFEST_NAME}.tmp"
-    temporary.write_text(json.dumps(asdict(manifest), indent=1) + "\n")
-    temporary.replace(path)
+    descriptor = os.open(store.url, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            msg = f"archive {store.url}: another crawl is writing to it; wait for it, or choose another folder with -o"
+            raise WorkFailed(msg) from error
+        yield store
+    finally:
+        os.close(descriptor)

@@ -14,11 +14,13 @@ from crawler.archive import read_manifest
 from crawler.errors import UnusableInput, WorkFailed
 from crawler.progress import Advance, silent
 from crawler.records import Status
-from crawler.shards import SHARD_FOLDER, TAR_SUFFIX, committed_shards, read_index, read_sidecar
+from crawler.shards import SHARD_FOLDER, TAR_SUFFIX, committed_shards, local_tar, read_index, read_sidecar
+from crawler.storage import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+
+    from crawler.storage import Place, Store
 
 _SHOWN = 5
 
@@ -78,7 +80,7 @@ class ArchiveStats:
         )
 
 
-def verify(archive: Path, advance: Advance = silent) -> VerifyReport:
+def verify(archive: Place, advance: Advance = silent) -> VerifyReport:
     """Read every byte of an archive and compare it with its sidecars.
 
     Raises:
@@ -86,7 +88,7 @@ def verify(archive: Path, advance: Advance = silent) -> VerifyReport:
         WorkFailed: Something is wrong; the text says what, shard by shard.
     """
     manifest = read_manifest(archive)
-    folder = archive / SHARD_FOLDER
+    folder = open_store(archive).within(SHARD_FOLDER)
     expected = [f"shard-{index:05d}" for index in range(-(-manifest.requested // manifest.shard_size))]
     committed = committed_shards(folder)
     problems = [f"{name}: not a shard of this crawl" for name in committed if name not in set(expected)]
@@ -110,7 +112,7 @@ def verify(archive: Path, advance: Advance = silent) -> VerifyReport:
     )
 
 
-def stats(archive: Path) -> ArchiveStats:
+def stats(archive: Place) -> ArchiveStats:
     """Count what is in an archive.
 
     Raises:
@@ -143,7 +145,7 @@ def _median(values: pl.Series) -> float:
     return float(values.cast(pl.Float64).quantile(0.5) or 0.0)
 
 
-def _shard_problems(folder: Path, name: str, rows: int) -> Iterator[str]:
+def _shard_problems(folder: Store, name: str, rows: int) -> Iterator[str]:
     """Say what is wrong with one committed shard."""
     try:
         sidecar = read_sidecar(folder, name)
@@ -159,7 +161,7 @@ def _shard_problems(folder: Path, name: str, rows: int) -> Iterator[str]:
         yield "a row of the sidecar is neither stored nor failed for a reason"
     stored = {row["movie_id"]: row for row in sidecar.drop_nulls("offset_bytes").iter_rows(named=True)}
     try:
-        with tarfile.open(folder / f"{name}{TAR_SUFFIX}", "r:") as tar:
+        with local_tar(folder, name) as path, tarfile.open(path, "r:") as tar:
             yield from _member_problems(tar, stored)
     except (OSError, tarfile.TarError) as error:
         yield f"{name}{TAR_SUFFIX} is torn or no tar ({error})"

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU tasks may see the GPU; Ray's coming default
 
-import polars as pl
 import ray
 from ray.exceptions import (
     NodeDiedError,
@@ -34,12 +33,16 @@ from crawler.errors import WorkFailed
 from crawler.frontier import check_image_base, measure, plans, remaining, revisits, select
 from crawler.politeness import Ledger, Renewal, Share
 from crawler.progress import Advance, silent
-from crawler.records import Reason, ShardPlan, ShardReceipt, Status
-from crawler.shards import SHARD_FOLDER, SIDECAR_SUFFIX, committed_shards, read_sidecar
+from crawler.records import Reason, ShardPlan, ShardReceipt
+from crawler.shards import committed_shards, count_outcomes, read_sidecar
+from crawler.storage import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
-    from pathlib import Path
+
+    import polars as pl
+
+    from crawler.storage import Place, Store
 
 _log = logging.getLogger(__name__)
 
@@ -125,13 +128,13 @@ class CrawlReport:
 
 
 def crawl(
-    catalog: pl.DataFrame | pl.LazyFrame, archive: Path, options: CrawlOptions, advance: Advance = silent
+    catalog: pl.DataFrame | pl.LazyFrame, archive: Place, options: CrawlOptions, advance: Advance = silent
 ) -> CrawlReport:
     """Fetch the posters of a catalogue into an archive; what is there already is not fetched again.
 
     Args:
         catalog: With the columns of ``crawler.catalog.CATALOG_SCHEMA``.
-        archive: Folder; made if there is none.
+        archive: Folder or URL; made if there is none.
         options: Where from, how fast, which movies.
         advance: Told the number of posters of each finished shard.
 
@@ -160,10 +163,10 @@ def crawl(
             todo = remaining(plans(selected, options.image_base, options.shard_size), before)
         first = next(todo, None)
         receipts = _run(chain([first], todo), folder, options, advance) if first else []
-        return _report(archive, requested, len(before), receipts, time.monotonic() - started_s)
+        return _report(folder, open_store(archive).url, requested, len(before), receipts, time.monotonic() - started_s)
 
 
-def _run(todo: Iterator[ShardPlan], folder: Path, options: CrawlOptions, advance: Advance) -> list[ShardReceipt]:
+def _run(todo: Iterator[ShardPlan], folder: Store, options: CrawlOptions, advance: Advance) -> list[ShardReceipt]:
     """Keep as many shards in work as there are workers, until all are done or have failed for good."""
     shards = _Shards(todo)
     with connected(options.workers_used):
@@ -201,7 +204,7 @@ def _settle(
             receipt: ShardReceipt = ray.get(reference)
         except _LOST as error:
             shards.lost(plan, str(error).partition("\n")[0])
-        except OSError as error:  # Ray raises what the task raised
+        except (OSError, WorkFailed) as error:  # Ray raises what the task raised
             cause: BaseException = getattr(error, "cause", error)
             shards.failed(plan, cause if isinstance(cause, OSError) else error)
         else:
@@ -232,10 +235,10 @@ class _Shards:
         else:
             self.broken[plan.name] = f"its worker was lost {MOST_LOSSES} times"
 
-    def failed(self, plan: ShardPlan, error: OSError) -> None:
+    def failed(self, plan: ShardPlan, error: OSError | WorkFailed) -> None:
         """Give a shard up; if the disk takes no more, all that are still to come too."""
-        self.broken[plan.name] = error.strerror or str(error)
-        if error.errno in _DISK_IS_FULL:
+        self.broken[plan.name] = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
             self._todo = iter(())
             self._again.clear()
 
@@ -260,7 +263,7 @@ class _Shards:
             raise WorkFailed(msg)
 
 
-def _crawl_shard(plan: ShardPlan, folder: Path, options: CrawlOptions, ledger: Any) -> ShardReceipt:
+def _crawl_shard(plan: ShardPlan, folder: Store, options: CrawlOptions, ledger: Any) -> ShardReceipt:
     """Run in a worker process."""
     return _shard_crawler(options, ledger).crawl(plan, folder)
 
@@ -308,18 +311,14 @@ def _note(receipts: list[ShardReceipt]) -> str:
     return f"ok {sum(receipt.ok for receipt in receipts):,}" + (f", {worst}" if worst else "")
 
 
-def _report(
-    archive: Path, requested: int, shards_before: int, receipts: list[ShardReceipt], elapsed_s: float
+def _report(  # noqa: PLR0913, PLR0917  its fields
+    folder: Store, archive: str, requested: int, shards_before: int, receipts: list[ShardReceipt], elapsed_s: float
 ) -> CrawlReport:
-    folder = archive / SHARD_FOLDER
-    counts = (
-        pl.scan_parquet(folder / f"*{SIDECAR_SUFFIX}").group_by("status", "reason").len().sort("len", descending=True)
-    ).collect()
-    failed = {reason: count for status, reason, count in counts.iter_rows() if status != Status.OK}
+    ok, failed = count_outcomes(folder)
     return CrawlReport(
-        archive=str(archive),
+        archive=archive,
         requested=requested,
-        ok=sum(count for status, _, count in counts.iter_rows() if status == Status.OK),
+        ok=ok,
         failed=failed,
         shards=len(committed_shards(folder)),
         shards_before=shards_before,

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Self
 
 import uvloop
 
+from crawler.commit import staging
 from crawler.errors import UnusableInput
 from crawler.fetch import Fetcher, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection, check_image_base
 from crawler.politeness import Gate, LedgerClient
 from crawler.records import Failure, Fetched, PosterRecord, Reason
-from crawler.shards import TAR_SUFFIX, ShardReader, read_outcomes, read_sidecar, write_shard
+from crawler.shards import open_shard, read_outcomes, read_sidecar, write_shard
+from crawler.storage import open_store
 from crawler.verify import verify
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from crawler.records import PosterRequest, ShardPlan, ShardReceipt
+    from crawler.storage import Place, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,24 +113,26 @@ class ShardCrawler:
         self._runner.close()
         self._threads.shutdown()
 
-    def crawl(self, plan: ShardPlan, folder: Path) -> ShardReceipt:
+    def crawl(self, plan: ShardPlan, folder: Place | Store) -> ShardReceipt:
         """Fetch the posters of one plan and commit them as one shard.
 
         Args:
             plan: What to fetch.
-            folder: Where the shard goes; must exist.
+            folder: Where the shard goes; a local one must exist.
 
         Returns:
             The receipt of the committed shard.
 
         Raises:
             OSError: The disk is full or not writable; nothing was committed.
+            WorkFailed: The bucket cannot be written, or another crawl has taken the archive over.
         """
-        with Spool(folder, plan.name, self._options.spool_bytes) as spool:
+        store = open_store(folder)
+        with staging(store) as stage, Spool(stage, plan.name, self._options.spool_bytes) as spool:
             outcomes = self._runner.run(self._outcomes(plan.requests, spool))
             if not plan.revisit:
-                return write_shard(folder, plan.name, outcomes, spool.body)
-            return _rewrite(folder, plan.name, outcomes, spool)
+                return write_shard(store, plan.name, outcomes, spool.body)
+            return _rewrite(store, plan.name, outcomes, spool)
 
     async def _outcomes(self, requests: Sequence[PosterRequest], spool: Spool) -> list[PosterRecord | Failure]:
         left = iter(requests)
@@ -147,7 +152,7 @@ class ShardCrawler:
             outcomes.append(spool.keep(outcome) if isinstance(outcome, PosterRecord) else outcome)
 
 
-def _rewrite(folder: Path, name: str, outcomes: list[PosterRecord | Failure], spool: Spool) -> ShardReceipt:
+def _rewrite(folder: Store, name: str, outcomes: list[PosterRecord | Failure], spool: Spool) -> ShardReceipt:
     """Commit a new version of a shard: what came replaces what was stored, and what is gone leaves a row.
 
     A stored poster stays if its host could not be asked this time. Where nothing is new the same bytes are written.
@@ -162,7 +167,7 @@ def _rewrite(folder: Path, name: str, outcomes: list[PosterRecord | Failure], sp
     }
     rows = read_sidecar(folder, name).select("movie_id", "offset_bytes", "size_bytes")
     places = {movie_id: (offset_bytes, size_bytes) for movie_id, offset_bytes, size_bytes in rows.iter_rows()}
-    with ShardReader(folder / f"{name}{TAR_SUFFIX}") as shard:
+    with open_shard(folder, name) as shard:
 
         def body_of(record: PosterRecord) -> bytes:
             return spool.body(record) if record.movie_id in new else shard.read(*places[record.movie_id])

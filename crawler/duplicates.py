@@ -14,9 +14,9 @@ from crawler.records import Status
 from crawler.shards import read_index
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
+
+    from crawler.storage import Place
 
 POSTER_DISTANCE: Final = 4
 """Bits of 64 in which the dhash of near-identical posters may differ.
@@ -54,11 +54,11 @@ class DuplicatesReport:
         return "\n".join([head, *shown, *more])
 
 
-def duplicates(archive: Path, distance: int = POSTER_DISTANCE) -> DuplicatesReport:
+def duplicates(archive: Place, distance: int = POSTER_DISTANCE) -> DuplicatesReport:
     """Group the near-identical posters of an archive.
 
     Args:
-        archive: Folder of the archive.
+        archive: Folder of the archive, or its URL.
         distance: Bits in which the hashes of two neighbours may differ.
 
     Raises:

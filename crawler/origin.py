@@ -25,13 +25,15 @@ class PosterServer:
         True
     """
 
-    def __init__(self, source: Mapping[str, bytes] | Path) -> None:
+    def __init__(self, source: Mapping[str, bytes] | Path, address: str = "127.0.0.1") -> None:
         """Prepare; nothing listens before ``__enter__``.
 
         Args:
             source: File name -> bytes, or a folder. Only the last part of a requested path is looked at.
+            address: Loopback address to listen on; politeness takes each one for a host of its own.
         """
         self._source = source
+        self._address = address
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="poster-server", daemon=True)
         self._loop: asyncio.AbstractEventLoop
@@ -46,7 +48,7 @@ class PosterServer:
     @property
     def base_url(self) -> str:
         """Where the posters are, without a trailing slash."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self._address}:{self._port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -68,7 +70,7 @@ class PosterServer:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, self._address, 0)
         try:
             await site.start()
             self._port = runner.addresses[0][1]

@@ -11,13 +11,13 @@ import polars as pl
 from crawler.archive import locked
 from crawler.errors import UnusableInput
 from crawler.records import Failure, PosterRecord, Reason
-from crawler.shards import TAR_SUFFIX, ShardReader, committed_shards, read_outcomes, read_sidecar, write_shard
+from crawler.shards import committed_shards, open_shard, read_outcomes, read_sidecar, write_shard
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from crawler.records import PosterRequest
+    from crawler.storage import Place, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +35,13 @@ class RemovalReport:
         return f"{self.archive}: {self.removed:,} posters removed, {self.shards:,} shards written again"
 
 
-def remove(archive: Path, movie_ids: Collection[int]) -> RemovalReport:
+def remove(archive: Place, movie_ids: Collection[int]) -> RemovalReport:
     """Take posters out of an archive; their rows stay, with the reason ``removed``.
 
     Each shard is written again and committed like any other, so that an interruption leaves it whole, before or after.
 
     Args:
-        archive: Folder of the archive.
+        archive: Folder of the archive, or its URL.
         movie_ids: TMDb ids.
 
     Raises:
@@ -60,7 +60,7 @@ def remove(archive: Path, movie_ids: Collection[int]) -> RemovalReport:
         return RemovalReport(archive=str(archive), removed=removed, shards=len(touched))
 
 
-def _rewrite(folder: Path, name: str, sidecar: pl.DataFrame, movie_ids: Collection[int]) -> int:
+def _rewrite(folder: Store, name: str, sidecar: pl.DataFrame, movie_ids: Collection[int]) -> int:
     now = datetime.now(UTC)
     places = {row["movie_id"]: (row["offset_bytes"], row["size_bytes"]) for row in sidecar.iter_rows(named=True)}
     outcomes = [
@@ -69,7 +69,7 @@ def _rewrite(folder: Path, name: str, sidecar: pl.DataFrame, movie_ids: Collecti
         else Failure(request=_request(outcome), reason=Reason.REMOVED, attempts=0, fetched_at=now)
         for outcome in read_outcomes(folder, name)
     ]
-    with ShardReader(folder / f"{name}{TAR_SUFFIX}") as shard:
+    with open_shard(folder, name) as shard:
         write_shard(folder, name, outcomes, lambda record: shard.read(*places[record.movie_id]))
     return sidecar.filter(pl.col("movie_id").is_in(list(movie_ids)) & pl.col("offset_bytes").is_not_null()).height
 

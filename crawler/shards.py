@@ -8,26 +8,30 @@ posters and their ids alone: members stand in ``movie_id`` order with a fixed ow
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
-import json
 import mmap
 import os
-import tarfile
+import tempfile
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import polars as pl
 
+from crawler.commit import commit, staging
 from crawler.errors import UnusableInput
 from crawler.records import Failure, Fetched, PosterRecord, PosterRequest, Reason, ShardReceipt, Status
+from crawler.storage import open_store
+from crawler.tars import TarWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
-    from pathlib import Path
     from types import TracebackType
+    from typing import BinaryIO
+
+    from crawler.storage import Place, Store
 
 SIDECAR_SCHEMA: Final[dict[str, pl.DataType]] = {
     "movie_id": pl.Int64(),
@@ -55,7 +59,7 @@ SIDECAR_SUFFIX: Final = ".parquet"
 
 
 def write_shard(
-    folder: Path,
+    folder: Place | Store,
     name: str,
     outcomes: Iterable[PosterRecord | Failure],
     body_of: Callable[[PosterRecord], bytes] = lambda record: record.fetched.body,
@@ -63,7 +67,7 @@ def write_shard(
     """Write and commit one shard; an earlier shard of that name is replaced whole.
 
     Args:
-        folder: Where the shard goes; must exist.
+        folder: Where the shard goes; a local one must exist.
         name: File stem, without a suffix.
         outcomes: One terminal outcome per requested poster, in any order.
         body_of: Where a record's bytes are, if not in the record.
@@ -73,29 +77,22 @@ def write_shard(
 
     Raises:
         OSError: The disk is full or not writable; nothing was committed and no temporary file is left.
+        WorkFailed: The bucket cannot be written, or another crawl has taken the archive over.
     """
     ordered = sorted(outcomes, key=lambda outcome: outcome.movie_id)
-    tar_path, sidecar_path = folder / f"{name}{TAR_SUFFIX}", folder / f"{name}{SIDECAR_SUFFIX}"
-    tar_temporary, sidecar_temporary = _temporary(tar_path), _temporary(sidecar_path)
-    try:
-        with tar_temporary.open("w+b") as stream:
-            rows = _write_tar(stream, ordered, body_of)
-            stream.flush()
-            os.fsync(stream.fileno())
-            size_bytes = stream.tell()
-            stream.seek(0)
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        pl.DataFrame(rows, schema=SIDECAR_SCHEMA, orient="row").write_parquet(sidecar_temporary)
-        _sync(sidecar_temporary)
-        with _committing(folder):
-            # A crash between the renames must not pair an old index with a new tar.
-            sidecar_path.unlink(missing_ok=True)
-            tar_temporary.replace(tar_path)
-            sidecar_temporary.replace(sidecar_path)
-            _sync(folder)
-    finally:
-        tar_temporary.unlink(missing_ok=True)
-        sidecar_temporary.unlink(missing_ok=True)
+    store = open_store(folder)
+    with staging(store) as stage:
+        tar, sidecar = (_temporary(stage / f"{name}{suffix}") for suffix in (TAR_SUFFIX, SIDECAR_SUFFIX))
+        try:
+            with tar.open("w+b") as stream:
+                rows, size_bytes = _write_tar(stream, ordered, body_of)
+                stream.seek(0)
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            pl.DataFrame(rows, schema=SIDECAR_SCHEMA, orient="row").write_parquet(sidecar)
+            commit(store, (f"{name}{TAR_SUFFIX}", tar), (f"{name}{SIDECAR_SUFFIX}", sidecar))
+        finally:
+            tar.unlink(missing_ok=True)
+            sidecar.unlink(missing_ok=True)
     failed = Counter(outcome.reason for outcome in ordered if isinstance(outcome, Failure))
     return ShardReceipt(
         name=name,
@@ -106,12 +103,14 @@ def write_shard(
     )
 
 
-def committed_shards(folder: Path) -> list[str]:
+def committed_shards(folder: Place | Store) -> list[str]:
     """Names of the shards in a folder that are committed, in name order."""
-    return sorted(path.stem for path in folder.glob(f"*{SIDECAR_SUFFIX}") if path.with_suffix(TAR_SUFFIX).exists())
+    names = set(open_store(folder).names())
+    stems = (name.removesuffix(SIDECAR_SUFFIX) for name in names if name.endswith(SIDECAR_SUFFIX))
+    return sorted(stem for stem in stems if f"{stem}{TAR_SUFFIX}" in names)
 
 
-def read_sidecar(folder: Path, name: str) -> pl.DataFrame:
+def read_sidecar(folder: Place | Store, name: str) -> pl.DataFrame:
     """Read the index of one shard.
 
     Returns:
@@ -120,9 +119,11 @@ def read_sidecar(folder: Path, name: str) -> pl.DataFrame:
     Raises:
         UnusableInput: The sidecar is missing, or is no Parquet file of this schema.
     """
-    path = folder / f"{name}{SIDECAR_SUFFIX}"
+    store = open_store(folder)
+    file = f"{name}{SIDECAR_SUFFIX}"
+    path = f"{store.url}/{file}"
     try:
-        rows = pl.read_parquet(path)
+        rows = pl.read_parquet(store.folder / file if store.folder is not None else io.BytesIO(store.read(file)))
     except (OSError, pl.exceptions.PolarsError) as error:
         msg = f"shard sidecar {path}: cannot be read ({_first_line(error)}); expected the Parquet file of a crawl"
         raise UnusableInput(msg) from error
@@ -132,7 +133,7 @@ def read_sidecar(folder: Path, name: str) -> pl.DataFrame:
     return rows.select(*SIDECAR_SCHEMA)
 
 
-def read_outcomes(folder: Path, name: str) -> list[PosterRecord | Failure]:
+def read_outcomes(folder: Place | Store, name: str) -> list[PosterRecord | Failure]:
     """Read back what ``write_shard`` was given, without the bodies.
 
     Raises:
@@ -141,7 +142,7 @@ def read_outcomes(folder: Path, name: str) -> list[PosterRecord | Failure]:
     return [_outcome(row) for row in read_sidecar(folder, name).iter_rows(named=True)]
 
 
-def read_index(archive: Path) -> pl.DataFrame:
+def read_index(archive: Place | Store) -> pl.DataFrame:
     """Read the index of a whole archive.
 
     Returns:
@@ -151,12 +152,50 @@ def read_index(archive: Path) -> pl.DataFrame:
     Raises:
         UnusableInput: ``archive`` holds no committed shard, or one that cannot be read.
     """
-    folder = archive / SHARD_FOLDER
+    store = open_store(archive)
+    folder = store.within(SHARD_FOLDER)
     names = committed_shards(folder)
     if not names:
-        msg = f"archive {archive}: no committed shard in {folder}; expected a folder written by `keyart crawl`"
+        msg = f"archive {store.url}: no committed shard in {folder.url}; expected a folder written by `keyart crawl`"
         raise UnusableInput(msg)
     return pl.concat([read_sidecar(folder, name).with_columns(shard=pl.lit(name)) for name in names])
+
+
+def count_outcomes(folder: Place | Store) -> tuple[int, dict[str, int]]:
+    """Count a folder's posters: how many are stored, and how many are not for each reason, the most frequent first."""
+    store = open_store(folder)
+    counts: Counter[str | None] = Counter()
+    for name in committed_shards(store):
+        counts.update(read_sidecar(store, name)["reason"])
+    ok = counts.pop(None, 0)
+    return ok, {reason: count for reason, count in counts.most_common() if reason is not None}
+
+
+@contextmanager
+def local_tar(folder: Place | Store, name: str) -> Generator[Path]:
+    """Give a shard's tar as a local file: the tar itself, or a copy that is gone after the block.
+
+    Raises:
+        UnusableInput: The tar is missing.
+    """
+    store = open_store(folder)
+    if store.folder is not None:
+        yield store.folder / f"{name}{TAR_SUFFIX}"
+        return
+    with tempfile.TemporaryDirectory(prefix="keyart-") as stage:
+        path = Path(stage) / f"{name}{TAR_SUFFIX}"
+        store.copy_to(path.name, path)
+        yield path
+
+
+def open_shard(folder: Place | Store, name: str) -> ShardReader:
+    """Open a shard for reading: on a disk it is mapped; from a bucket it is fetched whole, once, and mapped too.
+
+    Raises:
+        UnusableInput: The tar is missing or empty.
+    """
+    with local_tar(folder, name) as path:
+        return ShardReader(path)
 
 
 class ShardReader:
@@ -198,46 +237,19 @@ class ShardReader:
 
 
 def _write_tar(
-    stream: io.BufferedRandom,
+    stream: BinaryIO,
     outcomes: Sequence[PosterRecord | Failure],
     body_of: Callable[[PosterRecord], bytes],
-) -> list[tuple[object, ...]]:
+) -> tuple[list[tuple[object, ...]], int]:
+    """Write the posters; returns the sidecar's rows, and the tar's size."""
     rows: list[tuple[object, ...]] = []
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for outcome in outcomes:
-            if isinstance(outcome, Failure):
-                rows.append(_failure_row(outcome))
-                continue
-            body = body_of(outcome)
-            _add(tar, f"{outcome.movie_id}.jpg", body)
-            size_bytes = len(body)
-            offset_bytes = tar.offset - _padded(size_bytes)
-            _add(tar, f"{outcome.movie_id}.json", _sample_card(outcome))
-            rows.append(_record_row(outcome, offset_bytes, size_bytes))
-    return rows
-
-
-def _add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(body)
-    member.mode = 0o644
-    tar.addfile(member, io.BytesIO(body))
-
-
-def _padded(size_bytes: int) -> int:
-    return -(-size_bytes // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-
-
-def _sample_card(record: PosterRecord) -> bytes:
-    """Describe a poster by what follows from its bytes and its request alone, so that shards are reproducible."""
-    card = {
-        "movie_id": record.movie_id,
-        "height": record.height,
-        "width": record.width,
-        "sha256": record.sha256,
-        "dhash": f"{record.dhash:016x}",
-    }
-    return json.dumps(card, separators=(",", ":")).encode()
+    tar = TarWriter(stream)
+    for outcome in outcomes:
+        if isinstance(outcome, Failure):
+            rows.append(_failure_row(outcome))
+        else:
+            rows.append(_record_row(outcome, *tar.add(outcome, body_of(outcome))))
+    return rows, tar.close()
 
 
 def _record_row(record: PosterRecord, offset_bytes: int, size_bytes: int) -> tuple[object, ...]:
@@ -294,25 +306,6 @@ def _failure_row(failure: Failure) -> tuple[object, ...]:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-@contextmanager
-def _committing(folder: Path) -> Generator[None]:
-    """Let one process at a time commit: the workers of a killed crawl may outlive it into the next one."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _first_line(error: Exception) -> str:

@@ -36,7 +36,7 @@ def catalog(raw: Path, *, output: Annotated[Path, Parameter(name=["--output", "-
 def crawl(
     catalog: Path,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
     image_base: str = TMDB_IMAGE_BASE,
     rate: float = 20.0,
     connections: int = 20,
@@ -58,7 +58,7 @@ def crawl(
 
     Args:
         catalog: Catalogue written by `keyart catalog`.
-        output: Folder of the archive.
+        output: Folder of the archive, or its URL: `s3://bucket/archive` or `gs://bucket/archive`.
         image_base: URL in front of each poster path.
         rate: Requests per second over all workers; `inf` for no limit, 1 for a small site.
         connections: Connections open at once over all workers.
@@ -97,48 +97,48 @@ def crawl(
         return crawl_catalog(movies, output, options, advance)
 
 
-def archive_verify(folder: Path) -> VerifyReport:
+def archive_verify(folder: str) -> VerifyReport:
     """Read every byte of an archive and compare it with its sidecars.
 
     Example: `keyart archive verify archive`
 
     Args:
-        folder: Archive written by `keyart crawl`.
+        folder: Archive written by `keyart crawl`, or its URL.
     """
     with progress_bar("shards", total=None) as advance:
         return verify(folder, advance)
 
 
-def archive_stats(folder: Path) -> ArchiveStats:
+def archive_stats(folder: str) -> ArchiveStats:
     """Count an archive's posters by status and reason, with sizes, duplicates and throughput.
 
     Example: `keyart archive stats archive`
 
     Args:
-        folder: Archive written by `keyart crawl`.
+        folder: Archive written by `keyart crawl`, or its URL.
     """
     return stats(folder)
 
 
-def archive_duplicates(folder: Path, *, distance: int = POSTER_DISTANCE) -> DuplicatesReport:
+def archive_duplicates(folder: str, *, distance: int = POSTER_DISTANCE) -> DuplicatesReport:
     """Group an archive's near-identical posters: re-encoded, resized, or used for several movies.
 
     Example: `keyart archive duplicates archive --json`
 
     Args:
-        folder: Archive written by `keyart crawl`.
+        folder: Archive written by `keyart crawl`, or its URL.
         distance: Bits of 64 in which the dhash of two such posters may differ.
     """
     return duplicates(folder, distance)
 
 
-def archive_remove(folder: Path, *movie_ids: int) -> RemovalReport:
+def archive_remove(folder: str, *movie_ids: int) -> RemovalReport:
     """Take posters out of an archive for good; their rows stay, with the reason `removed`.
 
     Example: `keyart archive remove archive 862 8844`
 
     Args:
-        folder: Archive written by `keyart crawl`.
+        folder: Archive written by `keyart crawl`, or its URL.
         movie_ids: TMDb ids of the posters.
     """
     return remove(folder, movie_ids)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from benchmarks.findings import Options
 
 
-def test_all_searches_find_the_same_groups(quick: Options) -> None:
+def test_all_searches_find_the_same_groups(options: Options) -> None:
     """The run fails where they differ; what a quick run leaves out is named."""
-    found = measure(quick)
+    found = measure(options)
     assert {row.name for row in found.rows} == {OURS, NUMPY}
     assert BRUTE in found.missing
 

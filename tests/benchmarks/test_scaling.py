@@ -57,9 +57,9 @@ def test_waiting_engine_answers_for_every_poster() -> None:
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_crawling_and_scoring_are_measured_on_simulated_nodes(quick: Options) -> None:
+def test_crawling_and_scoring_are_measured_on_simulated_nodes(options: Options) -> None:
     """Every size does its share of posters, and the cost of a shard is fitted for both kinds of work."""
-    found = measure(quick)
+    found = measure(options)
     assert {row.cell["work"] for row in found.rows} == {"crawl", "score"}
     assert {row.name for row in found.rows} == {"1 worker", "2 workers", "1 worker, one shard each"}
     assert [row[0] for row in found.tables[0].rows] == ["crawl", "score"]

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from benchmarks.findings import Options
 
 
-def test_scoring_stands_beside_the_plain_script_and_the_engine_alone(quick: Options) -> None:
+def test_scoring_stands_beside_the_plain_script_and_the_engine_alone(options: Options) -> None:
     """The same posters for all, and what the whole catalogue takes is worked out from the rate."""
-    found = measure(quick)
+    found = measure(options)
     rows = {row.name: row for row in found.rows}
     assert set(rows) == {ours(Precision.FP32), roof(Precision.FP32), PLAIN}
     own = rows[ours(Precision.FP32)]

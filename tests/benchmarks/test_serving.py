@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 STALL_S = 0.4
 
 
-def test_serving_stands_beside_bulk_scoring(quick: Options) -> None:
+def test_serving_stands_beside_bulk_scoring(options: Options) -> None:
     """Throughput in a closed loop, latency in an open one, and the client's share of the cores are all said."""
-    found = measure(quick)
+    found = measure(options)
     rows = {row.name: row for row in found.rows}
     assert set(rows) == {OURS, ROOF}
     extra = rows[OURS].extra

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from benchmarks.findings import Options
 
 
-def test_training_stands_beside_a_rival_and_the_step_alone(quick: Options) -> None:
+def test_training_stands_beside_a_rival_and_the_step_alone(options: Options) -> None:
     """Same rounds for all; waiting for data and loss are said; what a quick run leaves out is named."""
-    found = measure(quick)
+    found = measure(options)
     rows = {row.name: row for row in found.rows}
     assert set(rows) == {OURS, ROOF, TUNED}
     assert rows[ROOF].role is Role.ROOF
-    assert {len(row.laps) for row in found.rows} == {quick.rounds}
+    assert {len(row.laps) for row in found.rows} == {options.rounds}
     assert rows[ROOF].extra["waits for data"] == "0.0%"
     assert all(isinstance(row.extra["loss"], float) for row in found.rows)
     assert figures(rows[OURS], found.rows).roof_share is not None

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
 import sys
-from pathlib import Path
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import polars as pl
 import pytest
 
+import keyart
 from crawler.catalog import clean, write_catalog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")  # main reads sys.argv
 
 RAW = "id,title,genres,poster_path\n862,Toy Story,\"[{'id': 16, 'name': 'Animation'}]\",/a.jpg\n1997-08-20,,,\n"
 
 
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    command = Path(sys.executable).with_name("keyart")
-    return subprocess.run([command, *map(str, words)], capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Done:
+    """What a command said, and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*words: object) -> Done:
+    """Run the command in this process: starting twenty of them would take longer than all other tests."""
+    out, errors = io.StringIO(), io.StringIO()
+    code = 0
+    with mock.patch.object(sys, "argv", ["keyart", *map(str, words)]), redirect_stdout(out), redirect_stderr(errors):
+        try:
+            keyart.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return Done(code, out.getvalue(), errors.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,9 @@ class Browser:
         options = {"goog:chromeOptions": {"args": arguments}, "goog:loggingPrefs": {"browser": "ALL"}}
         answer = self._call("POST", "/session", {"capabilities": {"alwaysMatch": options}})
         self._session = f"/session/{answer['sessionId']}"
+        # Whether the window has the focus depends on how a machine starts it; the page behaves as if it had.
+        focused = {"cmd": "Emulation.setFocusEmulationEnabled", "params": {"enabled": True}}
+        self._call("POST", f"{self._session}/goog/cdp/execute", focused)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,9 +71,22 @@ class Browser:
         self._call("POST", f"{self._session}/element/{element[ELEMENT]}/value", {"text": text})
 
     def press(self, key: str) -> None:
-        """Press and release a key, wherever the focus is."""
+        """Press and release a key, wherever the focus is.
+
+        Chromium may drop a key that reaches a page before it shows it, so a key of which the page did not hear is
+        pressed again.
+        """
+        self.until("document.visibilityState === 'visible'")
+        self.run("window.heard = 0; addEventListener('keydown', () => window.heard++, {once: true, capture: true})")
         keys = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
-        self._call("POST", f"{self._session}/actions", {"actions": [{"type": "key", "id": "keys", "actions": keys}]})
+        actions = {"actions": [{"type": "key", "id": "keys", "actions": keys}]}
+        for _ in range(100):
+            self._call("POST", f"{self._session}/actions", actions)
+            if self.run("return window.heard"):
+                return
+            time.sleep(0.05)
+        msg = f"the page never heard of the key {key!r}"
+        raise AssertionError(msg)
 
     def run(self, script: str) -> Any:
         """Run a script in the page; `return` gives its value."""

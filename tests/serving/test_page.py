@@ -105,10 +105,11 @@ def test_dropped_poster_is_scored(page: Browser) -> None:
 def test_page_works_by_keyboard_and_for_a_screen_reader(page: Browser, posters: Path) -> None:
     """The first tab stop is the file choice, with a name; results, status and picture have roles and names."""
     page.press("\ue004")
-    assert page.run("return document.activeElement.id") == "files"
+    assert page.until("document.activeElement.id") == "files"
     assert page.role_and_name("#files")[1].startswith("Drop posters here, or choose them")
     page.press("\ue004")
-    assert page.run("return document.activeElement.id") == "heat"
+    page.until("document.activeElement.id !== 'files'")
+    assert page.until("document.activeElement.id") == "heat"
     page.choose_files("#files", posters / "05.jpg")
     page.until("document.querySelector('article')")
     assert page.role_and_name("#results") == ("list", "Results")
