@@ -93,7 +93,8 @@ QUESTIONS: Final[dict[str, Question]] = {
         line="Requests a second and latency at 70 % load, beside Ray Serve, LitServe and bulk scoring.",
         module="benchmarks.serving",
         why=(
-            "A request costs HTTP and queueing in the event loop beside the network's arithmetic, so full batches and few "
+            "A request costs HTTP and queueing in the event loop beside the network's arithmetic, so full batches "
+            "and few "
             "copies decide. Ray Serve passes each request through a proxy and a replica in two more "
             "processes, LitServe through a queue between processes, and both pay for it on the same cores."
         ),

@@ -8,9 +8,9 @@ from the time at which a request was due, so that a stall is charged to every re
 Server and client share the cores; the client's CPU time is not the server's, but the server cannot have it either, so
 it is said.
 
-Why it comes out so: a request costs HTTP and queueing in the event loop beside the network's arithmetic, so full batches
-and few copies decide. Ray Serve passes each request through a proxy and a replica in processes of
-their own, LitServe through queues between processes and base64, and both pay for it on the same cores.
+Why it comes out so: a request costs HTTP and queueing in the event loop beside the network's arithmetic, so full
+batches and few copies decide. Ray Serve passes each request through a proxy and a replica in processes of their own,
+LitServe through queues between processes and base64, and both pay for it on the same cores.
 
 Command: ``keyart bench serving OUT --posters FOLDER``.
 """
