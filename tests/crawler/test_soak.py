@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 KEYART = Path(sys.executable).with_name("keyart")
 KILLS = 50
-MOVIES = 3_000
+MOVIES = 2_000
 SHARD_SIZE = 20
 
 
@@ -89,8 +89,10 @@ def test_fifty_kills_change_no_byte(ray_cluster: Cluster, tmp_path: Path) -> Non
             assert quiet.wait() == 0
         asked, kills, in_flight, archive = len(server.requested), 0, 0, tmp_path / "archive"
         while kills < KILLS:
-            with start(archive, workers := chance.choice([1, 8]), "20") as running:
-                ours = kills
+            with start(archive, workers := chance.choice([1, 8]), "12") as running:
+                ours, end_s = kills, time.monotonic() + 120
+                while not crawling() and running.poll() is None and time.monotonic() < end_s:
+                    time.sleep(0.2)
                 while kills < KILLS and running.poll() is None and kills < ours + 5:
                     time.sleep(chance.uniform(0.5, 4))
                     if chance.random() < 0.3:
