@@ -64,7 +64,7 @@ def bench(
         rounds: That count.
         threads: Processors to use; all that this process may use where left out.
         studies: Folder with results of `keyart experiment`, to set quality beside cost.
-        quick: A few seconds: two rounds of few posters, without peers that need an environment of their own.
+        quick: A few seconds: one round of few posters, without peers that need an environment of their own.
     """
     wish = Wish(rounds=rounds, quick=quick, posters=posters, threads=threads, studies=studies)
     result, files = ask(question, wish, out)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.loader import Poster, Setting
 
+PACKAGES: Final = ("webdataset",)
 webdataset: Final[Any] = _webdataset  # fills its names at run time
 
 SHARD_POSTERS: Final = 500
