@@ -11,6 +11,7 @@ import torch
 from crawler.shards import SHARD_FOLDER, write_shard
 from serving.engine import Kind
 from serving.export import ExportOptions, export
+from tests.crawler.conftest import bucket  # noqa: F401 - a fixture of this folder too
 from tests.serving.posters import SPEC, VOCABULARY, failure, poster, record, spread_labels
 from training import models
 from training.checkpoint import Card, save_checkpoint
