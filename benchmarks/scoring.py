@@ -30,7 +30,7 @@ from benchmarks.timing import Lap, Measurement, alternate, faster
 from benchmarks.verbs import BenchSummary
 from crawler.errors import UnusableInput
 from crawler.progress import progress_bar
-from serving.bulk import Job, score_chunk
+from serving.bulk import SUFFIX, Job, score_chunk
 from serving.engine import load_card, load_engine
 from serving.predictor import BATCH
 from serving.sources import ShardChunk, find_chunks
@@ -104,7 +104,7 @@ def _contenders(model: Path, chunk: ShardChunk, folder: Path, count: int) -> dic
     job = Job(model=model.resolve(), model_digest=card.digest, out=folder)
 
     def ours() -> None:
-        job.path(chunk).unlink(missing_ok=True)
+        job.store.delete(f"{chunk.name}{SUFFIX}")
         score_chunk(job, chunk, threads)
 
     engine = load_engine(model, threads=threads)
@@ -121,11 +121,12 @@ def _contenders(model: Path, chunk: ShardChunk, folder: Path, count: int) -> dic
 
 def _plain(run: Path, chunk: ShardChunk, folder: Path, count: int) -> tuple[_Work, int]:
     from benchmarks.peers import plain_scoring  # noqa: PLC0415 - brings torchvision
-    from crawler.shards import read_sidecar  # noqa: PLC0415 - as the rest of this peer
+    from crawler.shards import local_tar, read_sidecar  # noqa: PLC0415 - as the rest of this peer
 
     part = folder / "part"
     part.mkdir()
-    shutil.copy(chunk.folder / f"{chunk.name}.tar", part)
+    with local_tar(chunk.folder, chunk.name) as tar:
+        shutil.copy(tar, part)
     rows = read_sidecar(chunk.folder, chunk.name).drop_nulls("offset_bytes").head(max(1, count // PLAIN_SHARE))
     rows.write_parquet(part / f"{chunk.name}.parquet")
     return _Work(lambda: plain_scoring.score(run, part, chunk.name, folder / "plain.out")), len(rows)

@@ -11,8 +11,8 @@ from crawler.cluster import connected
 from crawler.errors import UnusableInput
 from serving.cluster import replicated
 from serving.service import ServiceOptions
-from tests.serving.posters import VOCABULARY, poster
-from tests.serving.test_app import by_hand, call
+from tests.serving.posters import VOCABULARY, by_hand, poster
+from tests.serving.server import call
 
 if TYPE_CHECKING:
     from pathlib import Path
