@@ -70,6 +70,16 @@ class _Server(uvicorn.Server):
                 signal.signal(stop, former)
 
 
+def free_port(host: str) -> int:
+    """Find a port that nothing listens on.
+
+    Raises:
+        UnusableInput: The address is none of this machine.
+    """
+    with _listening(host, 0) as listener:
+        return listener.getsockname()[1]
+
+
 def _listening(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

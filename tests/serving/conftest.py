@@ -11,11 +11,14 @@ import torch
 from crawler.shards import SHARD_FOLDER, write_shard
 from serving.engine import Kind
 from serving.export import ExportOptions, export
+from tests.crawler.conftest import bucket  # noqa: F401 - a fixture of this folder too
 from tests.serving.posters import SPEC, VOCABULARY, failure, poster, record, spread_labels
+from tests.serving.server import OPTIONS, Server
 from training import models
 from training.checkpoint import Card, save_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
 
@@ -73,3 +76,10 @@ def torch_model(run: Path, posters: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("models") / "torch"
     export(run, folder, ExportOptions(engine=Kind.TORCH, calibration=posters))
     return folder
+
+
+@pytest.fixture(scope="session")
+def port(model: Path) -> Generator[int]:
+    """A server with small limits."""
+    with Server(model, OPTIONS) as number:
+        yield number

@@ -9,7 +9,6 @@ import pytest
 
 from tests.serving.browser import Browser
 from tests.serving.posters import VOCABULARY
-from tests.serving.test_app import OPTIONS, Server
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,10 +21,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def address(model: Path) -> Generator[str]:
-    """A server of the page."""
-    with Server(model, OPTIONS) as port:
-        yield f"http://127.0.0.1:{port}/"
+def address(port: int) -> str:
+    """Where the page is."""
+    return f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture(scope="module")
