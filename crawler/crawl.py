@@ -18,11 +18,11 @@ from crawler.commit import staging
 from crawler.errors import UnusableInput
 from crawler.fetch import Fetcher, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection, check_image_base
+from crawler.inspection import Inspection
 from crawler.politeness import Gate, LedgerClient
-from crawler.records import Failure, Fetched, PosterRecord, Reason
+from crawler.records import Failure, PosterRecord, Reason
 from crawler.shards import open_shard, read_outcomes, read_sidecar, write_shard
 from crawler.storage import open_store
-from crawler.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ class CrawlOptions:
     """Shards in work at once, each in a process of its own."""
     shard_size: int = 1000
     """Posters requested per shard; also what a kill costs at most."""
-    spool_bytes: int = 64 * 2**20
+    spool_bytes: int = 16 * 2**20
     """Bodies of one shard that wait in memory to be written, the others in a file; 1,000 posters have 14 MB."""
     retry_failed: tuple[str, ...] = ()
     """Only ask again for the failed posters of shards that exist, of these reasons."""
@@ -136,20 +136,22 @@ class ShardCrawler:
 
     async def _outcomes(self, requests: Sequence[PosterRequest], spool: Spool) -> list[PosterRecord | Failure]:
         left = iter(requests)
-        outcomes: list[PosterRecord | Failure] = []
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._options.connections, len(requests))):
-                group.create_task(self._drain(left, spool, outcomes))
-        return outcomes
+        inspection = Inspection(self._threads, spool.keep)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._options.connections, len(requests))):
+                    group.create_task(self._drain(left, inspection))
+        except ExceptionGroup as errors:  # one is enough to give the shard up, and its kind says why
+            raise errors.exceptions[0] from errors
+        return await inspection.finish()
 
-    async def _drain(self, left: Iterator[PosterRequest], spool: Spool, outcomes: list[PosterRecord | Failure]) -> None:
+    async def _drain(self, left: Iterator[PosterRequest], inspection: Inspection) -> None:
         """Fetch one poster after the other until none is left."""
-        loop = asyncio.get_running_loop()
         for request in left:
             outcome = await self._fetcher.fetch(request)
-            if isinstance(outcome, Fetched):
-                outcome = await loop.run_in_executor(self._threads, verify, outcome)
-            outcomes.append(spool.keep(outcome) if isinstance(outcome, PosterRecord) else outcome)
+            await inspection.add(outcome)
+            self._fetcher.release(outcome)
+            del outcome  # or its body would live until the next one has come
 
 
 def _rewrite(folder: Store, name: str, outcomes: list[PosterRecord | Failure], spool: Spool) -> ShardReceipt:

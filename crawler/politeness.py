@@ -314,6 +314,9 @@ class _HostGate:
         self._renewing: asyncio.Task[None] | None = None
 
     async def enter(self) -> Reason | None:
+        if not self._waiting and self._troubles < GIVE_UP_AFTER and self.share is not None and not self._wait_s():
+            self._send()  # nobody is in line: the common case without a rate limit
+            return None
         self._waiting += 1
         self._peak = max(self._peak, self._waiting + self._sent)
         try:
@@ -333,12 +336,16 @@ class _HostGate:
                             await self._changed.wait()
                     except TimeoutError:
                         continue
-                self._sent += 1
-                if self.share and self.share.places < UNLIMITED:
-                    self._next_s = self._now_s() + self.share.period_s / self.share.places
+                self._send()
                 return None
         finally:
             self._waiting -= 1
+
+    def _send(self) -> None:
+        self._sent += 1
+        self._peak = max(self._peak, self._waiting + self._sent)
+        if self.share and self.share.places < UNLIMITED:
+            self._next_s = self._now_s() + self.share.period_s / self.share.places
 
     def _given_up(self) -> bool:
         """Say whether the host has failed for so long that only a probe is sent now and then."""

@@ -20,7 +20,7 @@ from nvidia import dali
 from nvidia.dali.pipeline import Pipeline
 
 from crawler.errors import UnusableInput
-from dataloading.jpeg import JpegHeader, read_header
+from dataloading.jpeg import JpegHeader, has_end, read_header
 from dataloading.prepare import LIMIT_SIDE, Prepared, batch_memory
 from dataloading.preprocess import Draw, Interpolation, Preprocess, draw
 from dataloading.reference import ReferencePreparer
@@ -41,9 +41,6 @@ BATCH: Final = 128
 """Posters that a graph takes at once; more are given to it in turns."""
 
 _COLOUR_CHANNELS: Final = 3
-_END_OF_IMAGE: Final = b"\xff\xd9"
-_END_WITHIN: Final = 64
-"""Bytes from the end of the file in which a whole JPEG has its end marker; a cut one has none."""
 
 
 class DaliPreparer:
@@ -253,7 +250,7 @@ def plain_jpeg_size(body: bytes) -> tuple[int, int] | None:
     header = read_header(body)
     if not isinstance(header, JpegHeader) or header.components > _COLOUR_CHANNELS:
         return None
-    if max(header.shown_size) > LIMIT_SIDE or body.rfind(_END_OF_IMAGE, -_END_WITHIN) < 0:
+    if max(header.shown_size) > LIMIT_SIDE or not has_end(body):
         return None
     return header.shown_size
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dataloading.cache import CacheOptions
     from dataloading.dataset import Dataset
     from dataloading.prepare import Preparer
 
@@ -89,6 +90,7 @@ class PosterLoader:
         last: LastStep | None = None,
         on_bad: OnBad | None = None,
         check_hash: bool = False,
+        cache: CacheOptions | None = None,
     ) -> None:
         """Prepare to load; nothing is read yet.
 
@@ -108,6 +110,7 @@ class PosterLoader:
                 as for training, and otherwise ``PARTIAL``, as for measuring.
             on_bad: What stands in for a bad poster. None means ``REPLACE`` when shuffling and otherwise ``MASK``.
             check_hash: Compare the SHA-256 of every poster with the dataset's.
+            cache: Where shards from a bucket are kept; None takes ``KEYART_CACHE`` and ``KEYART_CACHE_GB``.
 
         Raises:
             UnusableInput: A choice is out of range, or the split is empty or smaller than one step with ``DROP``.
@@ -129,12 +132,14 @@ class PosterLoader:
             raise UnusableInput(msg)
         self._movie_ids: NDArray[np.int64] = table["movie_id"].to_numpy()
         self._targets = dataset.targets(table)
-        self._source = PosterSource(dataset.archive, table, check_hash=check_hash)
+        self._source = PosterSource(dataset.archive, table, check_hash=check_hash, in_order=not shuffle, cache=cache)
         threads = threads or len(os.sched_getaffinity(0))
         self._implementation = default_implementation() if implementation == "auto" else implementation
         # DALI has threads of its own: two graphs in turn keep it busy, where the others take a batch a thread
         self._workers = min(threads, 2) if self._implementation == "dali" else threads
         self._threads_each = threads // self._workers
+        # a poster must not be bad in some epochs alone, or a resumed run would replace others; a hash says it too
+        self._scan_all = spec.is_random and not check_hash
         self._own = threading.local()  # each thread's preparer
         self._memory = BatchMemory((batch_size, 3, spec.size, spec.size), spare=self._workers + 2)
         self._quarantine = Quarantine(self._movie_ids, seed=seed)
@@ -265,7 +270,9 @@ class PosterLoader:
 
     def _preparer(self) -> Preparer:
         if not hasattr(self._own, "preparer"):
-            self._own.preparer = make_preparer(self.spec, self._implementation, threads=self._threads_each)
+            self._own.preparer = make_preparer(
+                self.spec, self._implementation, threads=self._threads_each, scan_all=self._scan_all
+            )
         return self._own.preparer
 
 

@@ -114,7 +114,9 @@ class Preparer(Protocol):
         ...
 
 
-def make_preparer(spec: Preprocess, implementation: str = "auto", threads: int | None = None) -> Preparer:
+def make_preparer(
+    spec: Preprocess, implementation: str = "auto", threads: int | None = None, *, scan_all: bool = False
+) -> Preparer:
     """Choose an implementation.
 
     Args:
@@ -122,6 +124,7 @@ def make_preparer(spec: Preprocess, implementation: str = "auto", threads: int |
         implementation: ``reference``, ``native``, ``dali``, or ``auto``: ``dali`` on a machine with an NVIDIA GPU,
             ``native`` elsewhere.
         threads: That work at the same time; None means as many as this process may use.
+        scan_all: Notice damage in parts of a poster that its draw does not need; only ``native`` leaves any unread.
 
     Raises:
         UnusableInput: There is no such implementation, or its library is not installed.
@@ -131,8 +134,9 @@ def make_preparer(spec: Preprocess, implementation: str = "auto", threads: int |
         msg = f"implementation {implementation!r}: expected auto, {', '.join(IMPLEMENTATIONS)}"
         raise UnusableInput(msg)
     module, kind = IMPLEMENTATIONS[name]
+    options = {"scan_all": scan_all} if name == "native" else {}
     try:  # each brings a heavy library that the others do without
-        return getattr(importlib.import_module(module), kind)(spec, threads=threads)
+        return getattr(importlib.import_module(module), kind)(spec, threads=threads, **options)
     except ImportError as error:
         msg = f"implementation {name}: {error}; install what is missing, or use native"
         raise UnusableInput(msg) from error

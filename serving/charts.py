@@ -52,9 +52,9 @@ def bars(title: str, values: Mapping[str, float], *, unit: str = "", reds: froze
         y = row * step
         text = f"{value:.1%}" if unit == "%" else f"{value:,.0f}"
         shapes += [
-            _text(left - 8, y + 15, name, anchor="end"),
-            _rect((left, y + 3, max(1.0, room * value / largest), step - 6), "bad" if name in reds else "one"),
-            _text(left + room * value / largest + 6, y + 15, text, kind="soft"),
+            written(left - 8, y + 15, name, anchor="end"),
+            rect((left, y + 3, max(1.0, room * value / largest), step - 6), "bad" if name in reds else "one"),
+            written(left + room * value / largest + 6, y + 15, text, kind="soft"),
         ]
     words = ", ".join(
         f"{name} {value:.1%}" if unit == "%" else f"{name} {value:,.0f}" for name, value in values.items()
@@ -87,16 +87,16 @@ def lines(title: str, series: Mapping[str, Sequence[float]], *, share: bool, mar
         value = top * tick / 4
         y = at(1, value)[1]
         shapes.append(f'<line x1="{left}" x2="{left + wide}" y1="{y:.1f}" y2="{y:.1f}" class="rule"/>')
-        shapes.append(_text(left - 6, y + 4, f"{value:.0%}" if share else f"{value:.1f}", anchor="end", kind="soft"))
+        shapes.append(written(left - 6, y + 4, f"{value:.0%}" if share else f"{value:.1f}", anchor="end", kind="soft"))
     shapes += [
-        _text(at(epoch, 0)[0], lower + 18, str(epoch), anchor="middle", kind="soft")
+        written(at(epoch, 0)[0], lower + 18, str(epoch), anchor="middle", kind="soft")
         for epoch in sorted({1, (epochs + 1) // 2, epochs})
     ]
-    shapes.append(_text(left + wide / 2, lower + 34, "epoch", anchor="middle", kind="soft"))
+    shapes.append(written(left + wide / 2, lower + 34, "epoch", anchor="middle", kind="soft"))
     if mark:
         x = at(mark, 0)[0]
         shapes.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{upper}" y2="{lower}" class="mark"/>')
-        shapes.append(_text(x, lower + 34, "kept", anchor="middle"))
+        shapes.append(written(x, lower + 34, "kept", anchor="middle"))
     ends: list[float] = []
     for (name, values), kind in zip(series.items(), ("one", "two", "three"), strict=False):
         points = " ".join("{:.1f},{:.1f}".format(*at(index + 1, value)) for index, value in enumerate(values))
@@ -109,7 +109,7 @@ def lines(title: str, series: Mapping[str, Sequence[float]], *, share: bool, mar
             f'<polyline points="{points}" class="line {kind}"/><circle cx="{x:.1f}" cy="{y:.1f}" r="3" class="{kind}"/>'
         )
         shapes.append(
-            _text(
+            written(
                 x + 8, label + 4, f"{name} {values[-1]:.0%}" if share else f"{name} {values[-1]:.2f}", kind=f"t{kind}"
             )
         )
@@ -137,16 +137,16 @@ def heat_map(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]])
         )
     for row, (name, across) in enumerate(zip(labels, counts, strict=True)):
         y = upper + row * high
-        shapes.append(_text(left - 8, y + high / 2 + 4, name, anchor="end"))
+        shapes.append(written(left - 8, y + high / 2 + 4, name, anchor="end"))
         for column, count in enumerate(across):
             share = count / max(1, sum(across))
             x = left + column * cell
             kind = "one" if row == column else "two"
-            shapes.append(_rect((x, y, cell - 1, high - 1), "cell"))
-            shapes.append(_rect((x, y, cell - 1, high - 1), kind, opacity=share))
+            shapes.append(rect((x, y, cell - 1, high - 1), "cell"))
+            shapes.append(rect((x, y, cell - 1, high - 1), kind, opacity=share))
             if count:
                 text = "on" if share > 0.55 else "ink"  # noqa: PLR2004 - where the cell is darker than its text
-                shapes.append(_text(x + cell / 2, y + high / 2 + 4, str(count), anchor="middle", kind=text))
+                shapes.append(written(x + cell / 2, y + high / 2 + 4, str(count), anchor="middle", kind=text))
     hits = sum(across[row] for row, across in enumerate(counts))
     total = sum(sum(across) for across in counts)
     words = f"{hits} of {total} posters on the diagonal; rows are the true label, columns the predicted one"
@@ -162,22 +162,24 @@ def histogram(title: str, counts: Sequence[int]) -> str:
     for index, count in enumerate(counts):
         high = (lower - upper) * count / largest
         x = left + index * wide
-        shapes.append(_rect((x + 1, lower - high, wide - 2, high), "one"))
+        shapes.append(rect((x + 1, lower - high, wide - 2, high), "one"))
         if count:
-            shapes.append(_text(x + wide / 2, lower - high - 4, f"{count:,}", anchor="middle", kind="soft small"))
+            shapes.append(written(x + wide / 2, lower - high - 4, f"{count:,}", anchor="middle", kind="soft small"))
     shapes += [
-        _text(left + tick * wide, lower + 16, f"{tick / len(counts):.0%}", anchor="middle", kind="soft")
+        written(left + tick * wide, lower + 16, f"{tick / len(counts):.0%}", anchor="middle", kind="soft")
         for tick in range(0, len(counts) + 1, max(1, len(counts) // 5))
     ]
     words = ", ".join(f"{index / len(counts):.0%} and up: {count:,}" for index, count in enumerate(counts))
     return svg(title, words, lower + 24, shapes)
 
 
-def _text(x: float, y: float, text: str, *, anchor: str = "start", kind: str = "ink") -> str:
+def written(x: float, y: float, text: str, *, anchor: str = "start", kind: str = "ink") -> str:
+    """Put text at a place, in the units of ``WIDTH``; ``kind`` is a class of the page's style."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
 
 
-def _rect(box: tuple[float, float, float, float], kind: str, *, opacity: float = 1.0) -> str:
+def rect(box: tuple[float, float, float, float], kind: str, *, opacity: float = 1.0) -> str:
+    """Draw a rectangle, (x, y, width, height)."""
     x, y, width, height = box
     faint = f' fill-opacity="{opacity:.2f}"' if opacity < 1 else ""
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" class="{kind}"{faint}/>'

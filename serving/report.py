@@ -1,4 +1,4 @@
-"""A run or predictions -> one self-contained HTML file."""
+"""A run, a study or predictions -> one self-contained HTML file, or a study's tables as Markdown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from serving.bulk import MANIFEST
 from serving.page import page, write_page
 from serving.prediction_report import prediction_sections
 from serving.run_report import run_sections
+from serving.study_report import study_markdown, study_sections
 from serving.summaries import ReportSummary
 from training.run_folder import RunFolder
+from training.study import StudyFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from serving.page import Drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,26 +35,22 @@ DEFAULT = ReportOptions()
 
 
 def write_report(source: Path, out: Path, options: ReportOptions = DEFAULT) -> ReportSummary:
-    """Draw a run or predictions as one page.
+    """Draw a run, a study or predictions as one page.
 
     Args:
-        source: Folder written by ``keyart train`` or ``keyart score``.
-        out: HTML file to write; an earlier one is replaced.
+        source: Folder written by ``keyart train``, ``keyart experiment`` or ``keyart score``.
+        out: HTML file to write; an earlier one is replaced. Of a study, ``.md`` writes its tables alone.
         options: What it shows.
 
     Raises:
         UnusableInput: ``source`` is neither, or what it refers to is gone.
         WorkFailed: The file cannot be written.
     """
-    if RunFolder(source).manifest.exists():
-        kind, drawn = "run", run_sections(source, options.catalog, pictures=options.pictures)
-    elif (source / MANIFEST).exists():
-        kind, drawn = "predictions", prediction_sections(source, options.catalog, pictures=options.pictures)
+    if StudyFolder(source).study.exists() and out.suffix == ".md":
+        kind, (text, posters) = "study", study_markdown(source)
     else:
-        found = "no run.json and no manifest.json in it" if source.is_dir() else "no such folder"
-        msg = f"report source {source}: {found}; expected a folder written by `keyart train` or `keyart score`"
-        raise UnusableInput(msg)
-    text = page(drawn.title, drawn.subtitle, drawn.sections)
+        kind, drawn = _drawn(source, options)
+        text, posters = page(drawn.title, drawn.subtitle, drawn.sections), drawn.posters
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_page(out, text)
@@ -61,7 +61,20 @@ def write_report(source: Path, out: Path, options: ReportOptions = DEFAULT) -> R
         report=str(out),
         source=str(source),
         kind=kind,
-        posters=drawn.posters,
+        posters=posters,
         pictures=options.pictures,
         size_bytes=out.stat().st_size,
     )
+
+
+def _drawn(source: Path, options: ReportOptions) -> tuple[str, Drawn]:
+    """Find out what a folder holds, and draw it."""
+    if RunFolder(source).manifest.exists():
+        return "run", run_sections(source, options.catalog, pictures=options.pictures)
+    if (source / MANIFEST).exists():
+        return "predictions", prediction_sections(source, options.catalog, pictures=options.pictures)
+    if StudyFolder(source).study.exists():
+        return "study", study_sections(source, options.catalog, pictures=options.pictures)
+    found = "no run.json, study.json or manifest.json in it" if source.is_dir() else "no such folder"
+    msg = f"report source {source}: {found}; expected a folder of `keyart train`, `experiment` or `score`"
+    raise UnusableInput(msg)

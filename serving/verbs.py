@@ -116,13 +116,13 @@ def report(
     catalog: Path | None = None,
     no_pictures: Annotated[bool, Parameter(negative="")] = False,
 ) -> ReportSummary:
-    """Draw a run or predictions as one HTML file that needs nothing outside itself.
+    """Draw a run, a study or predictions as one HTML file that needs nothing outside itself.
 
     Example: `keyart report RUN -o report.html --catalog catalog.parquet`
 
     Args:
-        source: Folder written by `keyart train` or `keyart score`.
-        output: HTML file; an earlier one is replaced.
+        source: Folder written by `keyart train`, `keyart experiment` or `keyart score`.
+        output: HTML file; an earlier one is replaced. Of a study, a name that ends in .md writes its tables alone.
         catalog: Catalogue of `keyart catalog`, for titles and counts per genre.
         no_pictures: Leave the posters out, so that the file may be passed on where they may not.
     """

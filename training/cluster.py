@@ -6,25 +6,22 @@ A worker that dies ends its group; a new group goes on from the last checkpoint.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # how soon an end or a death is seen
 os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # a busy machine takes its time
 
 import ray
 import torch
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -32,7 +29,8 @@ from crawler.cluster import connected
 from crawler.errors import KeyartError, UnusableInput, WorkFailed
 from crawler.progress import silent
 from dataloading.dataset import Dataset
-from training import models, precision
+from training.checks import check, default_device, with_absolute_weights
+from training.follow import followed
 from training.frozen import train_head
 from training.loop import Trainer
 from training.outcome import TrainReport, read_report
@@ -41,18 +39,17 @@ from training.recipe import Freeze, Recipe
 from training.run_folder import RunFolder, check_same, new_manifest, read_manifest, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from crawler.progress import Advance
 
 log = logging.getLogger(__name__)
+Value = TypeVar("Value")
 
 RESTARTS: Final = 3
 """How often a group of workers is started again after one of them died."""
 _RAY_TRAIN_ERROR: Final = TrainingFailedError.__mro__[1]
 """Base of what Ray Train says of a lost worker; it has no public name."""
-POLL_S: Final = 0.3
-"""How often the driver looks at where the workers stand."""
 
 
 def train(
@@ -74,13 +71,13 @@ def train(
     started = time.perf_counter()
     folder = RunFolder(run.absolute())
     dataset = dataset if isinstance(dataset, Dataset) else Dataset.load(dataset.absolute())
-    recipe = _with_absolute_weights(recipe)
+    recipe = with_absolute_weights(recipe)
     manifest = read_manifest(folder)
     if manifest is not None:
         check_same(folder, manifest, recipe, dataset.digest)
         if manifest["status"] == "finished":
             return read_report(folder, manifest, time.perf_counter() - started)
-    _check(recipe, dataset, workers)
+    check(recipe, dataset, workers)
     if recipe.freeze is Freeze.TRUNK:
         workers = 0  # one pass without gradients, then seconds
     with _resources(workers) as share:
@@ -93,9 +90,9 @@ def train(
         )
         _prepare(folder, manifest)
         plan = {"recipe": recipe.to_dict(), "dataset": str(dataset.folder.absolute()), "run": str(folder.path)}
-        with _followed(folder, advance):
+        with followed(folder, advance):
             if recipe.freeze is Freeze.TRUNK:
-                outcome = train_head(recipe, dataset, folder, device=_device(), advance=advance)
+                outcome = train_head(recipe, dataset, folder, device=default_device(), advance=advance)
             elif workers == 0:
                 outcome = _work(plan)
             else:
@@ -112,7 +109,7 @@ def _work(plan: dict[str, Any]) -> dict[str, Any]:
     ranks = Ranks.current()
     threads = int(plan.get("threads") or torch.get_num_threads())
     torch.set_num_threads(threads)
-    device = _device()
+    device = default_device()
     with folder.locked() if ranks.leads else _nothing():
         trainer = Trainer(
             Recipe.from_dict(plan["recipe"]),
@@ -193,35 +190,49 @@ def _may_pass(error: TrainingFailedError) -> bool:
     )
 
 
-def _check(recipe: Recipe, dataset: Dataset, workers: int) -> None:
-    """Refuse what could only fail later.
+def use_threads(count: int) -> None:
+    """Let torch, and the loaders that ask it, use so many threads in this process."""
+    torch.set_num_threads(count)
 
-    Raises:
-        UnusableInput: The dataset lacks a target or a split, the weights do not fit, or the batch cannot be divided.
+
+def each(
+    work: Callable[..., Value], arguments: Sequence[tuple[Any, ...]], *, at_once: int
+) -> Iterator[tuple[int, Value | KeyartError]]:
+    """Do independent pieces of work over Ray, as many at once as resources allow.
+
+    Each gets an equal share of the cluster's CPUs, and a GPU of its own where there are GPUs. A piece whose process
+    dies is begun again; whoever writes files goes on with them.
+
+    Args:
+        work: A function of a module, to be called in a process of its own; with ``threads`` as its last argument.
+        arguments: Of each piece, without ``threads``.
+        at_once: At most so many at a time; 0 is one a GPU, or one a CPU where there is no GPU.
+
+    Yields:
+        The place of a piece in ``arguments`` and what it returned, or the error of ours that it ended with, in the
+        order in which they end.
     """
-    targets = dataset.table["target"]
-    if targets.null_count() or not targets.is_between(0, len(dataset.vocabulary) - 1).all():
-        bad = dataset.table.filter(targets.is_null() | ~targets.is_between(0, len(dataset.vocabulary) - 1)).row(
-            0, named=True
-        )
-        msg = (
-            f"dataset {dataset.folder}: movie {bad['movie_id']} has target {bad['target']}, expected 0 to "
-            f"{len(dataset.vocabulary) - 1}; build it again with `keyart dataset`"
-        )
-        raise UnusableInput(msg)
-    for split in ("train", "validation", "test"):
-        if dataset.rows(split).is_empty():
-            msg = f"dataset {dataset.folder}: no poster in its {split} split; build it again from more posters"
-            raise UnusableInput(msg)
-    if workers < 0:
-        msg = f"--workers {workers}: expected 0 (this process) or more"
-        raise UnusableInput(msg)
-    precision.choose(recipe.precision, _device())
-    if recipe.batch_size % max(1, workers):
-        msg = f"batch_size {recipe.batch_size}: expected a multiple of the {workers} workers; --set batch_size=..."
-        raise UnusableInput(msg)
-    network = models.build(recipe.model.architecture, len(dataset.vocabulary), **recipe.model.options())
-    models.load_trunk(network, recipe.model.architecture, recipe.model.weights)
+    with connected():
+        total = ray.cluster_resources()
+        cpus, gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
+        limit = min(at_once or gpus or cpus, gpus or cpus, len(arguments))
+        share = max(1, cpus // max(1, limit))
+        remote: Any = ray.remote(num_cpus=share, num_gpus=1 if gpus else 0, max_retries=RESTARTS)(work)
+        running: dict[Any, int] = {}
+        waiting = list(enumerate(arguments))[::-1]
+        while running or waiting:
+            while waiting and len(running) < limit:
+                place, values = waiting.pop()
+                running[remote.remote(*values, share)] = place
+            (ended, *_), _ = ray.wait(list(running), num_returns=1)
+            place = running.pop(ended)
+            try:
+                yield place, ray.get(ended)
+            except RayTaskError as error:
+                cause = error.cause
+                if not isinstance(cause, KeyartError):
+                    raise
+                yield place, cause
 
 
 @contextmanager
@@ -251,54 +262,8 @@ def _prepare(folder: RunFolder, manifest: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _followed(folder: RunFolder, advance: Advance) -> Generator[None]:
-    """Pass on where the workers stand, as they write it, while the block runs."""
-    ended = threading.Event()
-    told = 0
-
-    def tell() -> None:
-        nonlocal told
-        try:
-            standing = json.loads(folder.progress.read_text())
-        except FileNotFoundError:
-            return
-        note = (
-            f"epoch {standing['epoch']}/{standing['epochs']}, loss {standing['loss']:.3f}, "
-            f"{standing['images_per_s']:.0f} posters/s, {standing['data_wait']:.1%} waiting, "
-            f"{standing['peak_memory_mb']} MB"
-        )
-        advance(max(0, standing["posters"] - told), note)
-        told = max(told, standing["posters"])
-
-    def follow() -> None:
-        while not ended.wait(POLL_S):
-            tell()
-
-    thread = threading.Thread(target=follow, name="follow-training", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        folder.progress.unlink(missing_ok=True)
-
-
-@contextmanager
 def _nothing() -> Generator[None]:
     yield
-
-
-def _device() -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def _with_absolute_weights(recipe: Recipe) -> Recipe:
-    """Workers have a working directory of their own."""
-    weights = recipe.model.weights
-    if not weights or weights.startswith(models.TIMM_PREFIX):
-        return recipe
-    return replace(recipe, model=replace(recipe.model, weights=str(Path(weights).expanduser().absolute())))
 
 
 def _now() -> str:

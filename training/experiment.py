@@ -1,4 +1,4 @@
-"""A study's TOML file -> a grid of runs over arms and seeds, and a table that compares them.
+"""A study -> a grid of runs over arms and seeds, and a table that compares them.
 
 Each seed divides the posters anew by groups of related movies and seeds its training too, so that the spread over seeds
 holds both. Arms of one task see the same posters in each seed and are compared in pairs. What is finished stays.
@@ -6,113 +6,73 @@ holds both. Arms of one task see the same posters in each seed and are compared 
 
 from __future__ import annotations
 
-import json
-import tomllib
-from dataclasses import asdict, dataclass, replace
+import fcntl
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from crawler.catalog import read_catalog
-from crawler.errors import UnusableInput
+from crawler.errors import KeyartError, UnusableInput, WorkFailed
 from crawler.progress import silent
 from dataloading.dataset import Dataset, build
 from dataloading.labels import make_task
 from dataloading.split import SplitOptions
-from training.cluster import train
-from training.recipe import read_recipe
+from training import cluster
+from training.baselines import run_baseline
+from training.checks import with_absolute_weights
+from training.comparison import ArmResult, compare
+from training.cost import measure_costs
+from training.recipe import Freeze, Recipe, read_recipe
 from training.run_folder import write_json
-from training.statistics import Interval, group_bootstrap, holm, mcnemar
+from training.study import Arm, Study, StudyFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from crawler.progress import Advance
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """One way to train for one task."""
-
-    name: str
-    task: str
-    recipe: str
-    """A recipe file, or the name of one that comes with keyart."""
-    corrections: tuple[str, ...] = ()
-    """``field=value``, as for ``keyart train --set``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
-    """Arms that are compared over the same seeds."""
-
-    name: str
-    seeds: int
-    arms: tuple[Arm, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmResult:
-    """One arm over all seeds."""
-
-    arm: str
-    task: str
-    seeds: int
-    n: int
-    """Posters that were tested, over all seeds."""
-    top1: float
-    """Mean over seeds, as are ``top3``, ``loss`` and ``majority``."""
-    top1_sd: float
-    """Standard deviation over seeds."""
-    top3: float
-    loss: float
-    majority: float
-    difference: Interval | None
-    """Of top-1 to the first arm of the task, with a bootstrap over groups; None for that arm itself."""
-    p_value: float | None
-    """McNemar's test against the first arm, on the median seed, after Holm over the arms of the task."""
+_FIELDS = ("movie_id", "year", "budget")
+"""Of the catalogue, that baselines look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyReport:
-    """What a study found."""
+    """What a study found so far."""
 
     study: str
+    runs: int
+    """That it has in all."""
+    left: tuple[str, ...]
+    """Runs that have not ended: ``arm, seed``."""
     results: tuple[ArmResult, ...]
+    """Of arms of which at least one run has ended."""
 
     def __str__(self) -> str:
-        width = max(len(one.arm) for one in self.results)
-        lines = [
-            f"{'arm':{width}}  {'task':14} seeds  top-1 (sd)      top-3   majority  difference to the first, Holm p"
-        ]
+        width = max((len(one.arm) for one in self.results), default=0)
+        head = f"{'arm':{width}}  {'task':14} {'split':8} seeds  top-1 (sd)       majority  difference, Holm p"
+        lines = [head if self.results else "no run has ended"]
         for one in self.results:
-            against = f"{one.difference}, p = {one.p_value:.3g}" if one.difference and one.p_value is not None else "-"
+            against = f"{one.difference} to {one.against}, p = {one.p_value:.3g}" if one.difference else "-"
             lines.append(
-                f"{one.arm:{width}}  {one.task:14} {one.seeds:5}  {one.top1:.2%} ({one.top1_sd:.2%})  "
-                f"{one.top3:6.2%}  {one.majority:7.2%}   {against}"
+                f"{one.arm:{width}}  {one.task:14} {one.split:8} {one.seeds:5}  "
+                f"{one.figures['top1'].estimate:6.2%} ({one.top1_sd:.2%})  {one.majority:7.2%}   {against}"
             )
+        if self.left:
+            lines.append(f"{len(self.left)} of {self.runs} runs are left, next {self.left[0]}")
         return "\n".join([*lines, f"written to {self.study}"])
 
 
-def read_study(path: Path) -> Study:
-    """Read a study.
-
-    Raises:
-        UnusableInput: It is no TOML file with ``seeds`` and ``[[arm]]`` tables of known fields.
-    """
-    try:
-        plain = tomllib.loads(path.read_text())
-        tables: list[Any] = [dict(arm) | {"corrections": tuple(arm.get("corrections", ()))} for arm in plain["arm"]]
-        arms = tuple(Arm(**table) for table in tables)
-        study = Study(name=plain.get("name", path.stem), seeds=plain["seeds"], arms=arms)
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        msg = f"study {path}: {error}; expected a TOML file with seeds = N and [[arm]] tables of name, task and recipe"
-        raise UnusableInput(msg) from error
-    names = [arm.name for arm in study.arms]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        msg = f"study {path}: arm {twice!r} is there twice; expected names that differ"
-        raise UnusableInput(msg)
-    return study
+def runs_left(study: Study, out: Path) -> list[tuple[Arm, int]]:
+    """List the runs of a study that have not ended: a seed of all arms before the next."""
+    folder = StudyFolder(out)
+    most = max(len(study.seeds_of(arm)) for arm in study.arms)
+    every = [(arm, seed) for seed in range(most) for arm in study.arms if seed in study.seeds_of(arm)]
+    return [(arm, seed) for arm, seed in every if not folder.finished(arm, seed)]
 
 
 def run_study(
@@ -122,6 +82,7 @@ def run_study(
     out: Path,
     *,
     workers: int = 0,
+    at_once: int = 1,
     weights: str | None = None,
     advance: Advance = silent,
 ) -> StudyReport:
@@ -132,97 +93,148 @@ def run_study(
         archive: Folder of a crawl.
         catalog: Catalogue that it was crawled from.
         out: Folder for datasets, runs and results.
-        workers: Of each training; 0 trains in this process.
+        workers: Of each training; 0 trains in one process.
+        at_once: Runs at a time over Ray, each in a process of its own; 0 is as many as there are GPUs, or CPUs where
+            there are none. 1 runs them one after the other in this process.
         weights: Pretrained weights of all arms that do not name their own.
         advance: Receives finished runs.
 
     Raises:
         UnusableInput: A recipe, a task or the weights cannot be used; runs that were finished stay.
+        WorkFailed: Runs failed; all others were run.
     """
-    movies = read_catalog(catalog)
-    recipes = {arm.name: read_recipe(Path(arm.recipe), arm.corrections) for arm in study.arms}
-    for seed in range(study.seeds):
-        for arm in study.arms:
-            recipe = replace(recipes[arm.name], seed=seed)
-            if weights is not None and not recipe.model.weights:
-                recipe = replace(recipe, model=replace(recipe.model, weights=weights))
-            train(recipe, _dataset(archive, movies, out, arm.task, seed), _run(out, arm, seed), workers)
-            advance(1, f"{arm.name}, seed {seed}")
-    report = StudyReport(study=str(out), results=_compare(study, out))
-    write_json(out / "results.json", {"study": asdict(study), "results": [asdict(one) for one in report.results]})
+    if workers and at_once != 1:
+        msg = f"--workers {workers} with --at-once {at_once}: expected one of them; workers share one training"
+        raise UnusableInput(msg)
+    read_catalog(catalog)  # what is wrong with it shows now
+    recipes = {arm.name: _recipe(arm, weights) for arm in study.arms if arm.recipe}
+    folder = StudyFolder(out)
+    folder.write(study)
+    left = runs_left(study, out)
+    advance(sum(len(study.seeds_of(arm)) for arm in study.arms) - len(left), f"{len(left)} runs left")
+    jobs = [
+        _Job(
+            name=f"{arm.name}, seed {seed}",
+            arm=arm,
+            seed=seed,
+            recipe=replace(recipes[arm.name], seed=seed).to_dict() if arm.recipe else {},
+            workers=workers,
+            out=str(out.absolute()),
+            archive=str(archive.absolute()),
+            catalog=str(catalog.absolute()),
+        )
+        for arm, seed in left
+    ]
+    failed: list[tuple[str, KeyartError]] = []
+    for done, (place, error) in enumerate(_run(jobs, at_once), start=1):
+        if error is not None:
+            failed.append((jobs[place].name, error))
+            log.warning("%s failed: %s", jobs[place].name, error)
+        advance(1, f"{jobs[place].name}; {len(jobs) - done} left")
+    report = report_study(study, out)
+    if failed:
+        name, error = failed[0]
+        msg = f"study {out}: {len(failed)} of {len(jobs)} runs failed; the first, {name}: {error}"
+        raise type(error)(msg) if len(failed) == len(jobs) else WorkFailed(msg)
     return report
 
 
-def _dataset(archive: Path, movies: pl.DataFrame, out: Path, task: str, seed: int) -> Dataset:
-    folder = out / "datasets" / f"{task}-{seed}"
-    if not (folder / "dataset.json").exists():
-        build(archive, movies, folder, make_task(task), SplitOptions(seed=seed))
-    return Dataset.load(folder)
-
-
-def _run(out: Path, arm: Arm, seed: int) -> Path:
-    return out / "runs" / arm.name / str(seed)
-
-
-def _compare(study: Study, out: Path) -> tuple[ArmResult, ...]:
-    answers = {arm.name: _answers(study, out, arm) for arm in study.arms}
-    results: list[ArmResult] = []
-    for task in dict.fromkeys(arm.task for arm in study.arms):
-        first, *others = [arm.name for arm in study.arms if arm.task == task]
-        results.append(_summary(study, out, first, task, difference=None, p_value=None))
-        p_values = [_median_seed_p(answers[first], answers[other]) for other in others]
-        for other, p_value in zip(others, holm(p_values), strict=True):
-            gain = _difference(answers[first], answers[other])
-            results.append(_summary(study, out, other, task, difference=gain, p_value=p_value))
-    return tuple(results)
-
-
-def _answers(study: Study, out: Path, arm: Arm) -> pl.DataFrame:
-    """One row per seed and poster of its test split: ``seed, movie_id, group, right``."""
-    parts: list[pl.DataFrame] = []
-    for seed in range(study.seeds):
-        rows = pl.read_parquet(_run(out, arm, seed) / "predictions.parquet")
-        groups = Dataset.load(out / "datasets" / f"{arm.task}-{seed}").table.select("movie_id", "group")
-        right = rows.select("movie_id", right=pl.col("label") == pl.col("target"), seed=pl.lit(seed))
-        parts.append(right.join(groups, on="movie_id"))
-    return pl.concat(parts)
-
-
-def _paired(first: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    return first.join(other.select("seed", "movie_id", other="right"), on=["seed", "movie_id"])
-
-
-def _difference(first: pl.DataFrame, other: pl.DataFrame) -> Interval:
-    """Mean difference of being right, averaged over the seeds that tested a poster, then resampled by group."""
-    gain = pl.col("other").cast(pl.Float64) - pl.col("right").cast(pl.Float64)
-    posters = _paired(first, other).group_by("movie_id", "group").agg(gain=gain.mean()).sort("movie_id")
-    return group_bootstrap(posters["gain"].to_numpy(), posters["group"].to_numpy())
-
-
-def _median_seed_p(first: pl.DataFrame, other: pl.DataFrame) -> float:
-    """McNemar's test on the seed at which ``other`` does as well as it does at the median."""
-    ranked = other.group_by("seed").agg(pl.col("right").mean()).sort("right", "seed")
-    seed = int(ranked["seed"][(len(ranked) - 1) // 2])
-    pairs = _paired(first, other).filter(pl.col("seed") == seed)
-    return mcnemar(pairs["right"].to_numpy(), pairs["other"].to_numpy())
-
-
-def _summary(
-    study: Study, out: Path, name: str, task: str, *, difference: Interval | None, p_value: float | None
-) -> ArmResult:
-    tests: list[dict[str, Any]] = [
-        json.loads((out / "runs" / name / str(seed) / "evaluation.json").read_text())["test"]
-        for seed in range(study.seeds)
-    ]
-    means = {key: float(np.mean([test[key] for test in tests])) for key in ("top1", "top3", "loss", "majority")}
-    spread = float(np.std([test["top1"] for test in tests], ddof=1)) if len(tests) > 1 else 0.0
-    return ArmResult(
-        arm=name,
-        task=task,
-        seeds=study.seeds,
-        n=sum(test["n"] for test in tests),
-        top1_sd=spread,
-        difference=difference,
-        p_value=p_value,
-        **means,
+def report_study(study: Study, out: Path) -> StudyReport:
+    """Compare the arms of a study as far as they have been run, and write ``results.json``."""
+    folder = StudyFolder(out)
+    left = runs_left(study, out)
+    results = compare(study, folder)
+    plain = {"study": study.to_dict(), "left": len(left), "results": [one.to_dict() for one in results]}
+    if folder.path.is_dir():
+        write_json(folder.results, plain)
+    return StudyReport(
+        study=str(out),
+        runs=sum(len(study.seeds_of(arm)) for arm in study.arms),
+        left=tuple(f"{arm.name}, seed {seed}" for arm, seed in left),
+        results=results,
     )
+
+
+def measure_study(
+    study: Study, archive: Path, catalog: Path, out: Path, *, weights: str | None = None, advance: Advance = silent
+) -> None:
+    """Measure what a training step of each trained arm costs, and write ``cost.json``.
+
+    Args:
+        study: Whose arms; frozen trunks and baselines train no network.
+        archive: Folder of a crawl.
+        catalog: Catalogue that it was crawled from.
+        out: Folder of the study.
+        weights: Pretrained weights of all arms that do not name their own.
+        advance: Receives timings.
+    """
+    folder = StudyFolder(out)
+    arms: dict[str, tuple[Recipe, Dataset]] = {}
+    for arm in study.arms:
+        recipe = _recipe(arm, weights) if arm.recipe else None
+        if recipe is not None and recipe.freeze is Freeze.NONE:
+            arms[arm.name] = recipe, _dataset(folder, arm, 0, archive, catalog)
+    write_json(folder.cost, measure_costs(arms, advance))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One run, as it travels to the process that does it."""
+
+    name: str
+    arm: Arm
+    seed: int
+    recipe: dict[str, Any]
+    """Empty for a baseline."""
+    workers: int
+    out: str
+    archive: str
+    catalog: str
+
+
+def _work(job: _Job, threads: int | None = None) -> None:
+    """Do one run; with ``threads`` in a process of its own."""
+    if threads is not None:
+        cluster.use_threads(threads)
+    folder = StudyFolder(Path(job.out))
+    dataset = _dataset(folder, job.arm, job.seed, Path(job.archive), Path(job.catalog))
+    run = folder.run(job.arm, job.seed)
+    if job.arm.baseline is None:
+        cluster.train(Recipe.from_dict(job.recipe), dataset, run.path, job.workers)
+    else:
+        movies = pl.scan_parquet(job.catalog).select(_FIELDS).collect()
+        run_baseline(job.arm.baseline, dataset, movies, run, seed=job.seed)
+
+
+def _dataset(folder: StudyFolder, arm: Arm, seed: int, archive: Path, catalog: Path) -> Dataset:
+    """Read the dataset of a run; the first run that needs it builds it, others wait."""
+    where = folder.dataset(arm, seed)
+    where.mkdir(parents=True, exist_ok=True)
+    with (where / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (where / "dataset.json").exists():
+            options = SplitOptions(scheme=arm.split, seed=seed)
+            build(archive, read_catalog(catalog), where, make_task(arm.task), options)
+    return Dataset.load(where)
+
+
+def _run(jobs: list[_Job], at_once: int) -> Iterator[tuple[int, KeyartError | None]]:
+    """Do all runs; give the place of each that has ended, and its error."""
+    if at_once != 1 and jobs:
+        for place, answer in cluster.each(_work, [(job,) for job in jobs], at_once=at_once):
+            yield place, answer if isinstance(answer, KeyartError) else None
+        return
+    for place, job in enumerate(jobs):
+        try:
+            _work(job)
+        except KeyartError as error:
+            yield place, error
+        else:
+            yield place, None
+
+
+def _recipe(arm: Arm, weights: str | None) -> Recipe:
+    recipe = read_recipe(Path(arm.recipe), arm.corrections)
+    if weights is not None and not recipe.model.weights:
+        recipe = replace(recipe, model=replace(recipe.model, weights=weights))
+    return with_absolute_weights(recipe)

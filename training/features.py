@@ -6,6 +6,7 @@ stored under a digest of all that they follow from, beside the archive's dataset
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from dataloading.loader import IGNORED, PosterLoader
 from training import evaluation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from dataloading.dataset import Dataset
     from dataloading.preprocess import Preprocess
     from training.precision import Numerics
+
+    Rows = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,28 +76,47 @@ def extract(
         threads: That prepare posters.
         advance: Receives posters done.
     """
+    described = {**keys, "preprocess": spec.for_evaluation().to_dict(), "precision": str(numerics.precision)}
+
+    def compute() -> Rows:
+        return _run(model, dataset, spec, numerics=numerics, device=device, threads=threads, advance=advance)
+
+    return stored(dataset, store, described, compute, advance)
+
+
+def stored(
+    dataset: Dataset, store: Path, described: dict[str, Any], compute: Callable[[], Rows], advance: Advance
+) -> Features:
+    """Compute features of all posters of a dataset, or read what an earlier call stored.
+
+    Only one process computes the same features at a time; others wait for it and then read.
+
+    Args:
+        dataset: Whose posters.
+        store: Folder for the features; made if missing.
+        described: What the features follow from, beside the posters.
+        compute: Gives ``movie_id`` [n] and features [n, d], in any order.
+        advance: Receives all posters at once where the features are there.
+    """
     whole = dataset.table.select("movie_id", "sha256").sort("movie_id")
-    described = {
-        **keys,
-        "preprocess": spec.for_evaluation().to_dict(),
-        "precision": str(numerics.precision),
-        "posters": hashlib.sha256(whole.write_csv().encode()).hexdigest(),
-    }
+    described = {**described, "posters": hashlib.sha256(whole.write_csv().encode()).hexdigest()}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:24]
     path = store / f"{digest}.safetensors"
-    if path.exists():
-        stored = safetensors.numpy.load_file(path)
-        advance(len(whole))
-        return Features(movie_ids=stored["movie_ids"], values=stored["values"])
-    movie_ids, values = _run(model, dataset, spec, numerics=numerics, device=device, threads=threads, advance=advance)
-    order = np.argsort(movie_ids)
-    features = Features(movie_ids=movie_ids[order], values=values[order])
     store.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    tensors = {"movie_ids": features.movie_ids, "values": features.values}
-    safetensors.numpy.save_file(tensors, temporary, metadata={"made_of": json.dumps(described)})
-    temporary.replace(path)
-    return features
+    with path.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            tensors = safetensors.numpy.load_file(path)
+            advance(len(whole))
+            return Features(movie_ids=tensors["movie_ids"], values=tensors["values"])
+        movie_ids, values = compute()
+        order = np.argsort(movie_ids)
+        found = Features(movie_ids=movie_ids[order], values=values[order])
+        temporary = path.with_suffix(".tmp")
+        tensors = {"movie_ids": found.movie_ids, "values": found.values}
+        safetensors.numpy.save_file(tensors, temporary, metadata={"made_of": json.dumps(described)})
+        temporary.replace(path)
+    return found
 
 
 @torch.inference_mode()
@@ -106,7 +129,7 @@ def _run(
     device: torch.device,
     threads: int,
     advance: Advance,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> Rows:
     model.eval()
     ids: list[NDArray[np.int64]] = []
     values: list[NDArray[np.float32]] = []

@@ -42,7 +42,7 @@ def train_head(
     started = time.perf_counter()
     torch.manual_seed(recipe.seed)
     model = models.build(recipe.model.architecture, len(dataset.vocabulary), **recipe.model.options())
-    loaded = models.load_trunk(model, recipe.model.architecture, recipe.model.weights)
+    loaded = models.load_recipe(model, recipe.model)
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     numerics = precision.choose(recipe.precision, device)
     threads = torch.get_num_threads()
@@ -51,7 +51,7 @@ def train_head(
         model,
         dataset,
         recipe.preprocess,
-        dataset.archive / FEATURES,
+        dataset.beside_archive(FEATURES),
         keys={"architecture": recipe.model.architecture, **recipe.model.options(), "weights": origin},
         numerics=numerics,
         device=device,

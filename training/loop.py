@@ -61,7 +61,7 @@ class Trainer:
         self.numerics = precision.choose(recipe.precision, device)
         torch.manual_seed(recipe.seed)
         network = models.build(recipe.model.architecture, len(dataset.vocabulary), **recipe.model.options())
-        self.loaded = models.load_trunk(network, recipe.model.architecture, recipe.model.weights)
+        self.loaded = models.load_recipe(network, recipe.model)
         memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.network = network = network.to(device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
         self.optimizer, self.scaler = make_optimizer(network, recipe.optimizer), self.numerics.scaler()
@@ -136,7 +136,7 @@ class Trainer:
         started, waited, shown, here, unchecked = time.perf_counter(), 0.0, 0.0, 0, 0
         for batch, wait_s in _timed(iter(self.loader)):
             waited += wait_s
-            losses += self._step(batch).double() * len(batch.targets)
+            losses += self.step(batch).double() * len(batch.targets)
             here, unchecked = here + len(batch.targets), unchecked + len(batch.targets)
             self.position.step += 1
             every = self.recipe.checkpoint_every_steps
@@ -154,7 +154,7 @@ class Trainer:
         elapsed = time.perf_counter() - started
         return here * self.ranks.world_size / elapsed, waited / elapsed
 
-    def _step(self, batch: PosterBatch) -> torch.Tensor:
+    def step(self, batch: PosterBatch) -> torch.Tensor:
         """Change the weights once; return this rank's mean loss."""
         recipe, step, rank = self.recipe, self.position.step, self.ranks.rank
         rate = learning_rate_at(recipe.optimizer, step, steps_per_epoch=self.steps_per_epoch, epochs=recipe.epochs)

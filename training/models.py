@@ -22,11 +22,14 @@ from timm.models import resnet
 from torch import nn
 
 from crawler.errors import UnusableInput, WorkFailed
+from training.deep_and_wide import DeepAndWide
 
 log = logging.getLogger(__name__)
 
 TIMM_PREFIX: Final = "timm:"
 RANDOM: Final = "random"
+DEEP_AND_WIDE: Final = "deep-and-wide"
+"""The one architecture that timm does not have."""
 
 
 class Activation(StrEnum):
@@ -42,7 +45,7 @@ class ModelRecipe:
     """Which network, and where its trunk's weights come from."""
 
     architecture: str = "resnet18"
-    """A timm name: ``resnet18``, ``resnet18d``, ``resnet50``, ``wide_resnet50_2``."""
+    """A timm name: ``resnet18``, ``resnet18d``, ``resnet50``, ``wide_resnet50_2``; or ``deep-and-wide``."""
     weights: str = ""
     """Empty for random, ``timm:NAME`` for pretrained weights by name, or the path of a local file."""
     activation: Activation = Activation.RELU
@@ -52,6 +55,15 @@ class ModelRecipe:
     """Stride on the first 1x1 convolution of a bottleneck, as in the first ResNet50, not on the 3x3."""
     drop_rate: float = 0.0
     """Dropout before the head, 0 to 1."""
+    deep: str = "resnet18"
+    """Of deep-and-wide: the timm name of the first trunk, which ``weights`` are for."""
+    wide: str = "wide_resnet50_2"
+    """Of deep-and-wide: the timm name of the second trunk."""
+    wide_weights: str = ""
+    """Of deep-and-wide: weights of the second trunk, as ``weights``."""
+    identity_stems: bool = True
+    """Of deep-and-wide: let the added first convolutions begin as the identity, so that pretrained trunks see what they
+    expect; False is the ablation."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without building the network."""
@@ -62,11 +74,17 @@ class ModelRecipe:
         if not 0 <= self.drop_rate < 1:
             msg = f"model.drop_rate {self.drop_rate}: expected a number from 0 up to 1"
             raise UnusableInput(msg)
-        _check_name(self.architecture)
+        if self.wide_weights and self.architecture != DEEP_AND_WIDE:
+            msg = f"model.wide_weights {self.wide_weights!r}: expected with model.architecture={DEEP_AND_WIDE} alone"
+            raise UnusableInput(msg)
+        for name in (self.architecture, self.deep, self.wide):
+            _check_name(name)
 
     def options(self) -> dict[str, Any]:
         """Arguments of ``build`` beyond architecture, classes and weights; they go into the card."""
+        two = {"deep": self.deep, "wide": self.wide, "identity_stems": self.identity_stems}
         return {
+            **(two if self.architecture == DEEP_AND_WIDE else {}),
             "activation": str(self.activation),
             "zero_gamma": self.zero_gamma,
             "v1_stride": self.v1_stride,
@@ -106,6 +124,9 @@ def build(
     zero_gamma: bool = False,
     v1_stride: bool = False,
     drop_rate: float = 0.0,
+    deep: str = "resnet18",
+    wide: str = "wide_resnet50_2",
+    identity_stems: bool = True,
 ) -> nn.Module:
     """Make a network that maps float [b, 3, h, w] to logits [b, classes].
 
@@ -117,6 +138,9 @@ def build(
         zero_gamma: Residual branches begin at zero.
         v1_stride: Stride on the first convolution of a bottleneck.
         drop_rate: Dropout before the head.
+        deep: First trunk of ``deep-and-wide``.
+        wide: Its second trunk.
+        identity_stems: Whether its stems begin as the identity.
 
     Raises:
         UnusableInput: No such architecture, an option that it lacks, or weights that do not fit.
@@ -125,17 +149,11 @@ def build(
         >>> build("resnet18", 2)(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 2])
     """
-    _check_name(architecture)
-    options: dict[str, Any] = {"drop_rate": drop_rate}
-    is_resnet = architecture.partition(".")[0] in timm.list_models(module="resnet")
-    if is_resnet:
-        options |= {"act_layer": activation, "zero_init_last": zero_gamma}
-    elif activation != Activation.RELU or zero_gamma or v1_stride:
-        msg = (
-            f"model.architecture {architecture!r}: activation, zero_gamma and v1_stride are for ResNets; leave them out"
-        )
-        raise UnusableInput(msg)
-    model: nn.Module = timm.create_model(architecture, num_classes=classes, **options)
+    if architecture == DEEP_AND_WIDE:
+        first, second = (_timm(name, 0, activation=activation, zero_gamma=zero_gamma) for name in (deep, wide))
+        model: nn.Module = DeepAndWide(first, second, classes, identity=identity_stems, drop_rate=drop_rate)
+    else:
+        model = _timm(architecture, classes, activation=activation, zero_gamma=zero_gamma, drop_rate=drop_rate)
     if v1_stride:
         _move_stride(model, architecture)
     if weights:
@@ -143,7 +161,23 @@ def build(
     return model
 
 
-def load_trunk(model: nn.Module, architecture: str, weights: str) -> Loaded:
+def _timm(architecture: str, classes: int, *, activation: str, zero_gamma: bool, drop_rate: float = 0.0) -> nn.Module:
+    _check_name(architecture)
+    options: dict[str, Any] = {"drop_rate": drop_rate}
+    if architecture.partition(".")[0] in timm.list_models(module="resnet"):
+        options |= {"act_layer": activation, "zero_init_last": zero_gamma}
+    elif activation != Activation.RELU or zero_gamma:
+        msg = f"model.architecture {architecture!r}: activation and zero_gamma are for ResNets; leave them out"
+        raise UnusableInput(msg)
+    return timm.create_model(architecture, num_classes=classes, **options)
+
+
+def load_recipe(model: nn.Module, recipe: ModelRecipe) -> Loaded:
+    """Load what a recipe says into everything but the head; see ``load_trunk``."""
+    return load_trunk(model, recipe.architecture, recipe.weights, recipe.wide_weights)
+
+
+def load_trunk(model: nn.Module, architecture: str, weights: str, wide_weights: str = "") -> Loaded:
     """Load pretrained weights into everything but the head.
 
     Half-precision tensors become float32. A ResNet-D takes what fits from a plain ResNet.
@@ -152,11 +186,14 @@ def load_trunk(model: nn.Module, architecture: str, weights: str) -> Loaded:
         model: A network of ``build``.
         architecture: Its name, for messages.
         weights: ``timm:NAME`` or the path of a local file; empty loads nothing.
+        wide_weights: The same of the second trunk of deep-and-wide.
 
     Raises:
         UnusableInput: The file cannot be read, or its tensors have other shapes than the network's.
         WorkFailed: Weights by name could not be downloaded.
     """
+    if isinstance(model, DeepAndWide):
+        return _load_two(model, weights, wide_weights)
     if not weights:
         return Loaded(not_in_weights=tuple(model.state_dict()))
     origin, found = _read(weights)
@@ -192,14 +229,27 @@ def load_trunk(model: nn.Module, architecture: str, weights: str) -> Loaded:
     return result
 
 
+def _load_two(model: DeepAndWide, weights: str, wide_weights: str) -> Loaded:
+    """Load both trunks of deep-and-wide; names in the result say which."""
+    parts = {"deep": load_trunk(model.deep, "its deep trunk", weights)}
+    parts["wide"] = load_trunk(model.wide, "its wide trunk", wide_weights)
+    own = [name for name in model.state_dict() if name.partition(".")[0] not in parts]
+    return Loaded(
+        origin=RANDOM if not (weights or wide_weights) else "; ".join(f"{n} {one.origin}" for n, one in parts.items()),
+        loaded=sum(one.loaded for one in parts.values()),
+        not_in_weights=tuple(f"{n}.{key}" for n, one in parts.items() for key in one.not_in_weights) + tuple(own),
+        not_in_model=tuple(f"{n}.{key}" for n, one in parts.items() for key in one.not_in_model),
+    )
+
+
 def parameter_count(model: nn.Module) -> int:
     """Count the trainable numbers of a network."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _check_name(architecture: str) -> None:
-    if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
+    if not timm.is_model(architecture) and architecture != DEEP_AND_WIDE:
+        close = difflib.get_close_matches(architecture, [*timm.list_models(), DEEP_AND_WIDE], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "; `timm.list_models()` has them all"
         msg = f"model.architecture {architecture!r}: expected a name that timm knows, such as resnet18{hint}"
         raise UnusableInput(msg)

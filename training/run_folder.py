@@ -149,7 +149,8 @@ def check_same(run: RunFolder, manifest: dict[str, Any], recipe: Recipe, dataset
             f"now {dataset_digest[:12]}; choose another -o"
         )
         raise UnusableInput(msg)
-    before, now = _flat(manifest["recipe"]), _flat(recipe.to_dict())
+    begun = type(recipe).from_dict(manifest["recipe"])  # fields that came later have their defaults
+    before, now = _flat(begun.to_dict()), _flat(recipe.to_dict())
     for name in sorted(before | now):
         if before.get(name) != now.get(name):
             msg = (

@@ -28,6 +28,8 @@ class Interval:
     low: float
     high: float
     confidence: float = 0.95
+    p_value: float | None = None
+    """Two-sided, of the true value being 0, from the same resamples; None where it was not asked for."""
 
     def __str__(self) -> str:
         return f"{self.estimate:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
@@ -71,7 +73,14 @@ def group_bootstrap(
         drawn = chance.integers(0, len(sums), (min(500, resamples - begin), len(sums)))
         means[begin : begin + len(drawn)] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(estimate=float(flat.mean()), low=float(low), high=float(high), confidence=confidence)
+    tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    return Interval(
+        estimate=float(flat.mean()),
+        low=float(low),
+        high=float(high),
+        confidence=confidence,
+        p_value=min(1.0, 2 * (tail + 1) / (resamples + 1)),
+    )
 
 
 def mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> float:

@@ -11,9 +11,10 @@ from cyclopts import Parameter
 from crawler.progress import progress_bar
 from dataloading.dataset import Dataset
 from training.cluster import train as train_recipe
-from training.experiment import StudyReport, read_study, run_study
+from training.experiment import StudyReport, measure_study, report_study, run_study
 from training.outcome import TrainReport  # noqa: TC001 - the command line reads the annotations
 from training.recipe import Freeze, read_recipe
+from training.study import read_study
 
 
 def train(
@@ -58,20 +59,44 @@ def experiment(
     catalog: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     workers: int = 0,
+    at_once: int = 0,
     weights: str | None = None,
+    left: Annotated[bool, Parameter(negative="")] = False,
+    cost: Annotated[bool, Parameter(negative="")] = False,
 ) -> StudyReport:
     """Run a study's grid of arms and seeds, and compare the arms; the same command again does what is left.
 
-    Example: `keyart experiment article.toml --archive archive --catalog catalog.parquet -o study`
+    Example: `keyart experiment article --archive archive --catalog catalog.parquet -o study`
 
     Args:
-        study: A TOML file with seeds = N and [[arm]] tables of name, task, recipe and corrections.
+        study: A TOML file with seeds = N, [[arm]] tables of name, task, recipe and corrections, and [[claim]] tables;
+            or `article`: the whole programme of the article.
         archive: Folder written by `keyart crawl`.
         catalog: Catalogue that the archive was crawled from.
         output: Folder for datasets, runs and results.json.
-        workers: Of each training; 0 trains in this process.
+        workers: Of each training, one training after the other; 0 trains each in one process.
+        at_once: Trainings at a time, each in a process of its own with its share of the CPUs; 0 is one a GPU, or one a
+            CPU where there is no GPU.
         weights: Pretrained weights of all arms whose recipe names none.
+        left: Run nothing; say what is left, and compare what there is.
+        cost: Then also measure what a training step of each arm costs, one arm after the other, for cost.json.
     """
     plan = read_study(study)
-    with progress_bar("runs", len(plan.arms) * plan.seeds) as advance:
-        return run_study(plan, archive, catalog, output, workers=workers, weights=weights, advance=advance)
+    if left:
+        return report_study(plan, output)
+    total = sum(len(plan.seeds_of(arm)) for arm in plan.arms)
+    with progress_bar("runs", total) as advance:
+        found = run_study(
+            plan,
+            archive,
+            catalog,
+            output,
+            workers=workers,
+            at_once=1 if workers else at_once,
+            weights=weights,
+            advance=advance,
+        )
+    if cost:
+        with progress_bar("steps", None) as advance:
+            measure_study(plan, archive, catalog, output, weights=weights, advance=advance)
+    return found
