@@ -62,6 +62,8 @@ READ: Final = "bytes to disk"
 LOOKED_AT: Final = "decoded and hashed"
 POSTERS: Final = 6_000
 QUICK_POSTERS: Final = 200
+RESIZED: Final = 2_000
+"""Posters for a contender that encodes them again."""
 HANDSHAKES: Final = 200
 """Posters for a contender that opens a connection for each over https."""
 DIFFERENT: Final = 500
@@ -141,7 +143,7 @@ def _contenders(
     }
     if python is not None:
         fetchers[PEER] = (posters if scheme == "http" else HANDSHAKES, img2dataset(python, "bytes"))
-        fetchers[PEER_RESIZE] = (posters if scheme == "http" else HANDSHAKES, img2dataset(python, "resize"))
+        fetchers[PEER_RESIZE] = (RESIZED if scheme == "http" else HANDSHAKES, img2dataset(python, "resize"))
     contenders: dict[str, Contender] = {
         name: Crawler(name=name, host=at, posters=count, scratch=options.scratch, fetch=fetch)
         for name, (count, fetch) in fetchers.items()

@@ -66,7 +66,7 @@ MISSING: Final = {
     "DALI gpu": "not yet measured on a GPU",
     "share of a GPU's step spent waiting": "not yet measured on a GPU",
 }
-POSTERS: Final = 6_000
+POSTERS: Final = 4_000
 QUICK_POSTERS: Final = 96
 QUICK_SETTING: Final = {"batch_size": 4, "size": 64, "warm_up_batches": 2}
 GENRES: Final = ("Comedy", "Horror")

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 SIZE: Final = 224
 METHODS: Final = (Method.RESIZE, Method.CENTER_CROP, Method.PAD, Method.RANDOM_CROP)
-POSTERS: Final = 128
+POSTERS: Final = 96
 QUICK_POSTERS: Final = 32
 KINDS: Final = ("w342", "w500")
 """That are made of w185 posters."""
-LAP_S: Final = 0.2
+LAP_S: Final = 0.12
 """Least length of a lap, reached by preparing the posters several times."""
 MOST_TIMES: Final = 16
 ROOF: Final = "decode only"

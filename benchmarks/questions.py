@@ -64,7 +64,7 @@ QUESTIONS: Final[dict[str, Question]] = {
             "handshake each; our connections live as long as the crawl. What keeps us below the loop that throws "
             "bodies away is the decode that verifies each poster, the hashes and the tar."
         ),
-        minutes=7,
+        minutes=6,
     ),
     "training": Question(
         title="Training a ResNet18",
