@@ -97,7 +97,7 @@ def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
     assert table["name"].to_list() == ["keyart", "Pillow", "decode only"]
     assert table["ours_is_faster"].to_list()[1] == pytest.approx(4)
     text = (tmp_path / "preprocessing.md").read_text()
-    assert "## W185, 2 threads: posters per second" in text
+    assert "## w185, 2 threads: posters per second" in text
     assert "| **keyart** | 50 | 25 | 50% | - | 5.0% | 256 | 0.5 |" in text
     assert "| Pillow | 12.5 | 6.25 | 12% | 4.00 (4.00 to 4.00) | 5.0% | 256 | - |" in text
     assert "Not measured: FFCV (has no wheel)." in text
