@@ -25,7 +25,7 @@ from benchmarks.environments import interpreter
 from benchmarks.findings import Findings, Role, Row, disturbance, rows_of
 from benchmarks.laps import Start, said, together
 from benchmarks.posters import find_posters
-from benchmarks.timing import alternate, faster
+from benchmarks.timing import faster
 from crawler.duplicates import POSTER_DISTANCE
 from crawler.errors import WorkFailed
 from crawler.records import Reason
@@ -117,7 +117,7 @@ def _series(
     starts = {name: start for name, start in starts.items() if name in names}
     with together(starts, local=options.quick) as contenders:
         units = {name: len(hashes) * int(starts[name].job["times"]) for name in contenders}
-        series = alternate(contenders, units, advance=options.advance, rounds=options.rounds)
+        series = options.take_turns(contenders, units)
         _check_agreement(contenders)
         versions = {key: value for one in contenders.values() for key, value in one.versions.items()}
     return (series, versions), missing

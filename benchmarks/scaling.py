@@ -32,7 +32,7 @@ import ray
 from benchmarks.findings import Findings, Role, Row, Table, disturbance
 from benchmarks.nodes import cluster, held, host, timed
 from benchmarks.posters import find_posters
-from benchmarks.timing import Ratio, alternate, faster
+from benchmarks.timing import Ratio, faster
 from benchmarks.workbench import QUICK_POSTERS, set_up
 from crawler.cluster import crawl
 from crawler.crawl import CrawlOptions
@@ -162,7 +162,7 @@ def measure(options: Options) -> Findings:
         crawls: dict[str, Contender] = {
             str(size): _Crawl(size=size, base=base, archive=options.scratch / f"crawl {size}") for size in sizes
         }
-        crawled = alternate(crawls, units, advance=options.advance, rounds=options.rounds)
+        crawled = options.take_turns(crawls, units)
         scores: dict[str, Contender] = {
             str(size): _Score(
                 size=size,
@@ -173,7 +173,7 @@ def measure(options: Options) -> Findings:
             )
             for size in sizes
         }
-        scored = alternate(scores, units, advance=options.advance, rounds=options.rounds)
+        scored = options.take_turns(scores, units)
     both = {"crawl": crawled, "score": scored}
     waits = {"crawl": math.ceil(posters / CONNECTIONS_EACH) * HOST_S, "score": math.ceil(posters / BATCH) * ENGINE_S}
     models = {work: fit(series, sizes, waits[work]) for work, series in both.items()}

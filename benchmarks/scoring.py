@@ -17,16 +17,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import polars as pl
+
 from benchmarks.findings import Findings, Role, Row, Table, disturbance, rows_of
 from benchmarks.laps import Start, together
-from benchmarks.timing import alternate, faster
+from benchmarks.timing import faster
 from benchmarks.workbench import ARCHITECTURE, Workbench, set_up
+from crawler.shards import SHARD_FOLDER, TAR_SUFFIX
 from serving.engine import Precision, load_card
 from serving.predictor import BATCH
 from training.precision import cpu_computes_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from benchmarks.findings import Options
     from benchmarks.timing import Series
@@ -37,17 +41,18 @@ POSTERS: Final = 2000
 PLAIN: Final = "plain script"
 PLAIN_BF16: Final = "plain script in bf16"
 RAY: Final = "Ray Data + torch"
-RAY_BF16: Final = "Ray Data + torch in bf16"
+"""In bf16 where the processor multiplies in it."""
 LAPS: Final = {Precision.INT8: 2000, Precision.BF16: 1000, Precision.FP32: 1000}
 """Posters that ours scores in a lap: whole shards of 1,000."""
 ROOF_LAPS: Final = {Precision.INT8: 1600, Precision.BF16: 800, Precision.FP32: 400}
-PEER_LAPS: Final = {PLAIN: 200, PLAIN_BF16: 400, RAY: 300, RAY_BF16: 600}
+PEER_LAPS: Final = {PLAIN: 200, PLAIN_BF16: 400, RAY: 600}
 PEERS: Final = {
-    Precision.INT8: (PLAIN, PLAIN_BF16, RAY, RAY_BF16),
-    Precision.BF16: (PLAIN_BF16, RAY_BF16),
-    Precision.FP32: (PLAIN, RAY),
+    Precision.INT8: (PLAIN, PLAIN_BF16, RAY),
+    Precision.BF16: (PLAIN_BF16, RAY),
+    Precision.FP32: (PLAIN,),
 }
 """Beside which of ours a peer stands; torch has no int8 for a ResNet on a CPU without another export."""
+DISK: Final = "What a poster takes on disk, bytes"
 GOALS: Final = {"roof": 0.9, "plain": 6.0, "seconds": 95.0, "drop": 0.003}
 """What is wanted of int8 on two cores."""
 
@@ -65,8 +70,9 @@ def measure(options: Options) -> Findings:
     bench.export_models(precisions)
     starts, units = _starts(bench, precisions, options)
     with together(starts, local=options.quick) as contenders:
-        series = alternate(contenders, units, advance=options.advance, rounds=options.rounds)
+        series = options.take_turns(contenders, units)
         versions = {key: value for one in contenders.values() for key, value in one.versions.items()}
+    disk = _disk(bench, options.scratch / f"predictions-{precisions[0]}")
     return Findings(
         rows=_rows(series, precisions),
         inputs=bench.inputs,
@@ -79,7 +85,7 @@ def measure(options: Options) -> Findings:
         disturbed=disturbance(series, "scoring"),
         repeated=series.repeated,
         versions=versions,
-        tables=(_quality(bench, precisions),) if bench.labelled else (),
+        tables=(disk, *((_quality(bench, precisions),) if bench.labelled else ())),
     )
 
 
@@ -123,7 +129,7 @@ def _starts(
     for name in _peers(precisions, options):
         units[name] = min(PEER_LAPS[name], bench.posters)
         out = options.scratch / f"{name.replace(' ', '-')}.out"
-        rest = {"posters": units[name], "out": str(out), "autocast": name in {PLAIN_BF16, RAY_BF16}}
+        rest = {"posters": units[name], "out": str(out), "autocast": name != PLAIN and cpu_computes_bf16()}
         module = "scoring_plain" if name in {PLAIN, PLAIN_BF16} else "scoring_ray"
         starts[name] = Start(module=module, job={**job, **rest})
     return starts, units
@@ -132,7 +138,7 @@ def _starts(
 def _peers(precisions: tuple[Precision, ...], options: Options) -> list[str]:
     if options.quick:
         return [PLAIN]
-    return [name for name in PEER_LAPS if Precision.BF16 in precisions or name not in {PLAIN_BF16, RAY_BF16}]
+    return [name for name in PEER_LAPS if Precision.BF16 in precisions or name != PLAIN_BF16]
 
 
 def _rows(series: Series, precisions: tuple[Precision, ...]) -> tuple[Row, ...]:
@@ -174,6 +180,20 @@ def _verdict(series: Series, bench: Workbench, precisions: tuple[Precision, ...]
             f"posters (goal at most {GOALS['drop'] * 100:.1f}; one poster is {100 / parity['posters']:.2f} points)."
         )
     return sentences
+
+
+def _disk(bench: Workbench, predictions: Path) -> Table:
+    """Weigh what a poster takes on disk, in shards and in predictions."""
+    folder = bench.archive / SHARD_FOLDER
+    tars, sidecars = (sum(path.stat().st_size for path in folder.glob(f"*{one}")) for one in (TAR_SUFFIX, ".parquet"))
+    files = list(predictions.glob("*.parquet"))
+    scored = pl.scan_parquet(files).select(pl.len()).collect().item()
+    of_predictions = sum(path.stat().st_size for path in files) / scored
+    return Table(
+        title=DISK,
+        columns=("tar", "sidecar", "prediction"),
+        rows=((f"{tars / bench.posters:.0f}", f"{sidecars / bench.posters:.0f}", f"{of_predictions:.1f}"),),
+    )
 
 
 def _quality(bench: Workbench, precisions: tuple[Precision, ...]) -> Table:

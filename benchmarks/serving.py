@@ -38,7 +38,7 @@ from benchmarks.laps import ROOT, LapProcess, LocalLaps
 from benchmarks.load import percentile
 from benchmarks.machine import installed
 from benchmarks.scoring import LAPS
-from benchmarks.timing import Lap, alternate, faster
+from benchmarks.timing import Lap, faster
 from benchmarks.tree import MemoryWatch, cpu_s
 from benchmarks.workbench import ARCHITECTURE, Workbench, set_up
 from crawler.errors import WorkFailed
@@ -175,7 +175,7 @@ def measure(options: Options) -> Findings:
             server.wait()
         contenders: dict[str, Contender] = {**servers, ROOF: bulk}
         units = {name: server.requests for name, server in servers.items()} | {ROOF: bench.posters}
-        series = alternate(contenders, units, advance=options.advance, rounds=options.rounds)
+        series = options.take_turns(contenders, units)
         _open_rounds(servers, series, options)
         versions = {**bulk.versions, **installed(PACKAGES), **_lit_version(pythons)}
     extra = {name: _extra(server, series) for name, server in servers.items()}

@@ -21,7 +21,7 @@ from benchmarks.findings import Findings, Role, disturbance, rows_of
 from benchmarks.laps import Start, said, together
 from benchmarks.peers import loading_torch
 from benchmarks.peers.loader import Poster
-from benchmarks.timing import alternate, faster
+from benchmarks.timing import faster
 from benchmarks.workbench import ARCHITECTURE, Workbench, set_up
 from crawler.records import Reason
 from dataloading.dataset import Dataset
@@ -66,7 +66,7 @@ def measure(options: Options) -> Findings:
         units = dict.fromkeys(contenders, batch * steps)
         for name in {OURS, PRECISE} & set(contenders):  # the last step of an epoch is filled up, where others drop it
             units[name] = batch * -(-len(dataset.rows("train")) // batch)
-        series = alternate(contenders, units, advance=options.advance, rounds=options.rounds)
+        series = options.take_turns(contenders, units)
         extra = {name: _extra(contender) for name, contender in contenders.items()}
         versions = {key: value for one in contenders.values() for key, value in one.versions.items()}
     found = series.measurements

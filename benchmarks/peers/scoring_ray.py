@@ -52,7 +52,13 @@ class Classifier:
 
 def make(job: dict[str, Any]) -> Callable[[], dict[str, float]]:
     """Start Ray; a lap is a whole pipeline from tar to Parquet, as a user calls it."""
-    ray.init(num_cpus=job["threads"], include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        address="local",  # of its own, whatever else runs here
+        num_cpus=job["threads"],
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     ray.data.DataContext.get_current().enable_progress_bars = False
     spec = load_card(Path(job["checkpoint"])).preprocess
     prepare = transforms.Compose(

@@ -52,7 +52,13 @@ def main(model: Path, port: int, threads: int) -> None:
     stop = threading.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda *_: stop.set())
-    ray.init(num_cpus=max(2, threads), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        address="local",  # of its own, whatever else runs here
+        num_cpus=max(2, threads),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(Posters.bind(str(model), threads))
     stop.wait()

@@ -32,7 +32,7 @@ class _Laps(Trainer):
         self.model.train()
         loss = torch.zeros(())
         for _ in range(count):
-            loss = self._step(batch)
+            loss = self.step(batch)
             self.position.step += 1
         return {"waited": 0.0, "loss": float(loss)}
 

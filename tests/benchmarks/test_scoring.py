@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.scoring import PLAIN, RAY, measure, ours, roof
+from benchmarks.scoring import DISK, PLAIN, RAY, measure, ours, roof
 from serving.engine import Precision
 
 if TYPE_CHECKING:
@@ -19,4 +19,5 @@ def test_scoring_stands_beside_the_plain_script_and_the_engine_alone(options: Op
     own = rows[ours(Precision.FP32)]
     assert own.extra["45,466 posters, s"] == 45_466 / own.measurement.units_per_s
     assert RAY in found.missing
-    assert not found.tables, "drawn posters have no labels to lose accuracy on"
+    assert [table.title for table in found.tables] == [DISK], "drawn posters have no labels to lose accuracy on"
+    assert all(float(weight) > 0 for weight in found.tables[0].rows[0])
