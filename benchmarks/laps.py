@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(benchmarks.__file__).resolve().parents[1]
 """What a peer's interpreter must find ``benchmarks`` in."""
+LIMIT_S: Final = 900.0
+"""Within which a peer must be ready, or have done a lap; one that hangs is ended."""
 LAST_WORDS: Final = 300
 """Characters of what a dead peer said that an error message repeats."""
 
@@ -117,6 +120,8 @@ class LapProcess:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None  # noqa: S101 - what Popen was asked for
         assert stdout is not None  # noqa: S101
+        limit = threading.Timer(LIMIT_S, self._process.kill)
+        limit.start()
         try:
             if request is not None:
                 stdin.write(f"{request}\n")
@@ -127,8 +132,10 @@ class LapProcess:
             self._process.wait()
             self._errors.seek(0)
             words = " ".join(self._errors.read().strip().splitlines()[-1:])[-LAST_WORDS:]
-            msg = f"benchmark peer {self.name}: {words or 'ended without a word'}"
+            msg = f"benchmark peer {self.name}: {words or f'ended, or took more than {LIMIT_S:.0f} s'}"
             raise WorkFailed(msg) from error
+        finally:
+            limit.cancel()
 
     def close(self) -> None:
         """End it: it leaves when its line is closed, and is made to leave where it does not."""
