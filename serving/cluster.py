@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import ray
@@ -192,6 +192,7 @@ def replicated(model: Path, host: str, port: int, options: ServiceOptions, repli
         msg = f"replicas {replicas} of {options.threads} CPUs each: the cluster has {cpus}; give fewer of either"
         raise UnusableInput(msg)
     model = model.resolve()
+    options = replace(options, also=None if options.also is None else options.also.resolve())
 
     def build() -> FastAPI:  # runs in the replica
         return create_app(model, options)

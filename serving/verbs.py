@@ -96,6 +96,7 @@ def serve(
     token: Annotated[str | None, Parameter(env_var="KEYART_TOKEN")] = None,
     batch: int = 16,
     queue: int = 256,
+    also: Path | None = None,
     cluster: Annotated[bool, Parameter(negative="")] = False,
     replicas: int = 1,
     threads: int | None = None,
@@ -111,6 +112,7 @@ def serve(
         token: Word that clients must bring as `Authorization: Bearer WORD`.
         batch: Posters a call of the engine, at most.
         queue: Posters that may wait; further ones are answered 429.
+        also: Second model, of another task (box-office: the chance of earning the budget back), shown beside the first.
         cluster: Serve from Ray instead of this process: the cluster of RAY_ADDRESS, or a Ray on this machine.
         replicas: Processes with a loaded model, with `--cluster`.
         threads: CPU threads of the engine (of each replica); all of this machine, or its share of them, if not given.
@@ -120,7 +122,9 @@ def serve(
     from serving.service import ServiceOptions  # noqa: PLC0415
 
     threads = threads or max(1, len(os.sched_getaffinity(0)) // (replicas if cluster else 1))
-    options = ServiceOptions(batcher=BatcherOptions(largest=batch, queue=queue), threads=threads, token=token)
+    options = ServiceOptions(
+        batcher=BatcherOptions(largest=batch, queue=queue), threads=threads, also=also, token=token
+    )
     if cluster:
         from serving.cluster import serve_replicas  # noqa: PLC0415 - brings Ray
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,3 +84,14 @@ def port(model: Path) -> Generator[int]:
     """A server with small limits."""
     with Server(model, OPTIONS) as number:
         yield number
+
+
+@pytest.fixture(scope="session")
+def box_office(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network as a model of the box office, its last label left out of sight."""
+    folder = tmp_path_factory.mktemp("models") / "box-office"
+    shutil.copytree(model, folder)
+    card = json.loads((folder / "card.json").read_text())
+    card |= {"task": "box-office", "vocabulary": ["did poorly", "did well", "unknown"]}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
