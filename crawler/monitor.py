@@ -165,7 +165,7 @@ class Monitor:
         row = asdict(snapshot)
         counts = row.pop("tally")
         failed = [{"reason": reason, "posters": count} for reason, count in counts.pop("failed").items()]
-        rates = [{"host": host, "per_s": rate} for host, rate in row.pop("rates").items()]
+        rates = [{"host": host, "per_s": float(rate)} for host, rate in row.pop("rates").items()]
         self._rows.append(row | counts | {"failed": failed, "rates": rates})
 
 
