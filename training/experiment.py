@@ -26,7 +26,7 @@ from training.checks import with_absolute_weights
 from training.comparison import ArmResult, compare
 from training.cost import measure_costs
 from training.recipe import Freeze, Recipe, read_recipe
-from training.run_folder import write_json
+from training.run_folder import read_manifest, write_json
 from training.study import Arm, Study, StudyFolder
 
 if TYPE_CHECKING:
@@ -38,6 +38,26 @@ log = logging.getLogger(__name__)
 
 _FIELDS = ("movie_id", "year", "budget")
 """Of the catalogue, that baselines look at."""
+_MANIFEST_FIELDS = (
+    "seed",
+    "baseline",
+    "task",
+    "recipe_digest",
+    "dataset_digest",
+    "initial_weights",
+    "tensors_not_in_weights",
+    "precision",
+    "threads_per_worker",
+    "workers",
+    "penalty",
+    "revision",
+    "versions",
+    "machine",
+    "started_at",
+    "finished_at",
+    "test_split_opened_at",
+)
+"""Of a run's manifest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +167,7 @@ def report_study(study: Study, out: Path) -> StudyReport:
     plain = {"study": study.to_dict(), "left": len(left), "results": [one.to_dict() for one in results]}
     if folder.path.is_dir():
         write_json(folder.results, plain)
+        write_json(folder.manifests, _manifests(study, folder))
     return StudyReport(
         study=str(out),
         runs=sum(len(study.seeds_of(arm)) for arm in study.arms),
@@ -175,6 +196,16 @@ def measure_study(
         if recipe is not None and recipe.freeze is Freeze.NONE:
             arms[arm.name] = recipe, _dataset(folder, arm, 0, archive, catalog)
     write_json(folder.cost, measure_costs(arms, advance))
+
+
+def _manifests(study: Study, folder: StudyFolder) -> list[dict[str, Any]]:
+    """Say of each run that has ended what it was made from; without paths, so that it may be passed on."""
+    return [
+        {"arm": arm.name, **{name: value for name, value in manifest.items() if name in _MANIFEST_FIELDS}}
+        for arm in study.arms
+        for seed in study.seeds_of(arm)
+        if folder.finished(arm, seed) and (manifest := read_manifest(folder.run(arm, seed))) is not None
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,6 +132,8 @@ def measure(
 ) -> dict[str, Interval]:
     """Give every figure as a mean over seeds, with a 95 % percentile interval over groups of related movies.
 
+    That of the calibration error is moved to where the resamples' median is the estimate.
+
     Args:
         parts: For each seed what was said of its test posters, and their groups [n].
         resamples: Bootstrap samples; each draws groups, the same ones for all seeds.
@@ -155,7 +157,11 @@ def measure(
         ]
         drawn.append(_means_of_known(np.array(each)))
     estimates = _means_of_known(np.array([list(quality.figures().values()) for quality, _ in parts]))
-    low, high = np.nanquantile(np.array(drawn), (0.025, 0.975), axis=0)
+    low, middle, high = np.nanquantile(np.array(drawn), (0.025, 0.5, 0.975), axis=0)
+    # A calibration error cannot be negative, so every resample adds to it: take away what it adds.
+    index = FIGURES.index("ece")
+    excess = middle[index] - estimates[index]
+    low[index], high[index] = max(0.0, low[index] - excess), max(0.0, high[index] - excess)
     return {
         name: Interval(estimate=estimates[index], low=float(low[index]), high=float(high[index]))
         for index, name in enumerate(FIGURES)

@@ -159,6 +159,11 @@ class StudyFolder:
         return self.path / "results.json"
 
     @property
+    def manifests(self) -> Path:
+        """What each run was made from, without paths."""
+        return self.path / "manifests.json"
+
+    @property
     def cost(self) -> Path:
         """What a training step of each arm costs, where that was measured."""
         return self.path / "cost.json"

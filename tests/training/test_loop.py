@@ -77,6 +77,7 @@ def test_a_training_learns_and_writes_what_it_found(recipe: Recipe, dataset: Dat
         "metrics.jsonl",
         "predictions.parquet",
         "run.json",
+        "tensorboard",
     ]
 
 
@@ -98,6 +99,7 @@ def test_the_card_is_enough_to_compute_the_predictions(recipe: Recipe, dataset: 
         assert probabilities == pytest.approx(found[movie_id], abs=1e-5)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("extras", ["plain", "everything"])
 def test_a_killed_training_ends_with_the_same_bits(
     recipe: Recipe, dataset: Dataset, tmp_path: Path, extras: str
@@ -131,7 +133,7 @@ def test_a_killed_training_ends_with_the_same_bits(
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> int:
     """Wait until the last checkpoint stands at a step or after it, in the middle of an epoch."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 700  # a busy machine takes its time
     while time.monotonic() < deadline and process.poll() is None:
         try:
             position = torch.load(run / "checkpoints/last/state.pt", weights_only=True)["position"]
