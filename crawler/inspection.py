@@ -7,8 +7,10 @@ one. Bodies wait in a line instead; the thread takes all that have come, and tel
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from crawler.monitor import Tally
 from crawler.records import Failure, Fetched, PosterRecord
 from crawler.verify import verify
 
@@ -35,8 +37,9 @@ class Inspection:
         self._line: list[Fetched] = []
         self._waiting_bytes = 0
         self._outcomes: list[PosterRecord | Failure] = []
+        self._size_bytes = 0
         self._room = asyncio.Event()
-        self._work: asyncio.Future[list[PosterRecord | Failure]] | None = None
+        self._work: asyncio.Future[tuple[list[PosterRecord | Failure], int]] | None = None
 
     async def add(self, outcome: Fetched | Failure) -> None:
         """Bring one outcome of a fetch; returns at once unless too much is waiting.
@@ -70,6 +73,11 @@ class Inspection:
             await self._room.wait()
         return self._outcomes
 
+    def tally(self) -> Tally:
+        """Count what has ended so far."""
+        failed = Counter(str(outcome.reason) for outcome in self._outcomes if isinstance(outcome, Failure))
+        return Tally(ok=len(self._outcomes) - failed.total(), failed=dict(failed), size_bytes=self._size_bytes)
+
     def _start(self) -> None:
         """Give the thread all that waits, unless it is at work."""
         if self._work is None and self._line:
@@ -79,14 +87,21 @@ class Inspection:
         elif self._work is not None and self._work.done():
             self._work.result()  # what went wrong in the thread is raised here
 
-    def _verify(self, batch: list[Fetched]) -> list[PosterRecord | Failure]:
-        outcomes = [verify(fetched) for fetched in batch]
-        return [self._keep(outcome) if isinstance(outcome, PosterRecord) else outcome for outcome in outcomes]
+    def _verify(self, batch: list[Fetched]) -> tuple[list[PosterRecord | Failure], int]:
+        """Run in the thread; returns the outcomes, and the bytes of those that are posters."""
+        outcomes, size_bytes = [verify(fetched) for fetched in batch], 0
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, PosterRecord):
+                size_bytes += len(outcome.fetched.body)
+                outcomes[index] = self._keep(outcome)
+        return outcomes, size_bytes
 
-    def _ended(self, work: asyncio.Future[list[PosterRecord | Failure]]) -> None:
+    def _ended(self, work: asyncio.Future[tuple[list[PosterRecord | Failure], int]]) -> None:
         self._room.set()
         if not work.cancelled() and work.exception() is None:
-            self._outcomes += work.result()
+            outcomes, size_bytes = work.result()
+            self._outcomes += outcomes
+            self._size_bytes += size_bytes
             self._waiting_bytes = sum(len(fetched.body) for fetched in self._line)
             self._work = None
             self._start()

@@ -139,6 +139,8 @@ class Ledger:
         period_s = _period_s(host.rate)
         for name in [name for name, holder in host.holders.items() if now_s - holder.seen_s > VALID_S + period_s + 1]:
             del host.holders[name]
+        if not host.holders and now_s - host.cut_s > _RECOVERY_S:
+            host.rate = renewal.rate  # a new crawl of a host that is well: the last one's limit was the last one's
         holder = host.holders.setdefault(renewal.worker, _Holder(renewal=renewal, seen_s=now_s))
         holder.renewal, holder.seen_s = renewal, now_s
         cap = min(other.renewal.rate for other in host.holders.values())
@@ -157,6 +159,10 @@ class Ledger:
             blocked_s=max(0.0, host.blocked_until_s - now_s),
             rate=host.rate,
         )
+
+    def rates(self) -> dict[str, float]:
+        """Requests per second that each host may be asked now that somebody asks."""
+        return {name: host.rate for name, host in self._hosts.items() if host.holders}
 
 
 def _adapt(host: _Host, renewal: Renewal, cap: float, now_s: float) -> None:

@@ -40,7 +40,8 @@ class PosterBatch:
     """Posters that a network can take."""
 
     images: NDArray[np.float32]
-    """float32 [b, 3, h, w], normalised. Its memory is used again once nothing refers to it any more."""
+    """float32 [b, 3, h, w], normalised. Its memory is used again once nothing refers to it any more. From a
+    ``ResidentLoader`` it is a tensor on that loader's device."""
     movie_ids: NDArray[np.int64]
     """int64 [b], TMDb ids."""
     targets: NDArray[np.int64]
@@ -226,7 +227,7 @@ class PosterLoader:
             yield _Step(rows=sequence[positions % count], positions=positions, samples_done=min(begin, count))
 
     def _load(self, epoch: int, step: _Step) -> PosterBatch:
-        images = self._memory.take()[: len(step.rows)]
+        images = self._empty(len(step.rows))
         rows = step.rows.copy()
         if self._on_bad is OnBad.REPLACE:
             for place, row in enumerate(rows):
@@ -243,6 +244,9 @@ class PosterLoader:
                     break
             targets[place] = self._targets[rows[place]]
         return PosterBatch(images=images, movie_ids=self._movie_ids[rows], targets=targets)
+
+    def _empty(self, count: int) -> NDArray[np.float32]:
+        return self._memory.take()[:count]
 
     def _prepare(self, epoch: int, rows: NDArray[np.int64], images: NDArray[np.float32]) -> list[int]:
         """Fill ``images``; return the places of bad posters, which join the quarantine."""

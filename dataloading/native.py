@@ -143,7 +143,7 @@ class _Squares:
                 to_bytes(planes, target)
             case Number.BFLOAT16:
                 to_bfloat16(planes, target)
-            case Number.FLOAT32:
+            case Number.FLOAT32 | Number.FLOAT16:
                 target[...] = planes
         return reason
 

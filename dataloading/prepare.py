@@ -41,6 +41,8 @@ class Number(StrEnum):
 
     FLOAT32 = "float32"
     """Normalised."""
+    FLOAT16 = "float16"
+    """Likewise, in half precision."""
     BFLOAT16 = "bfloat16"
     """Normalised; NumPy has no such type, so its bits as uint16: ``torch.from_numpy(images).view(torch.bfloat16)``."""
     UINT8 = "uint8"
@@ -56,7 +58,7 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """The form of a batch; every implementation makes the default, only ``native`` the others."""
+    """The form of a batch; every implementation makes the default, ``native`` all, ``dali`` all but bfloat16."""
 
     number: Number = Number.FLOAT32
     layout: Layout = Layout.NCHW
@@ -64,7 +66,12 @@ class Output:
     @property
     def memory_type(self) -> type[np.generic]:
         """NumPy's type of the memory."""
-        return {Number.FLOAT32: np.float32, Number.BFLOAT16: np.uint16, Number.UINT8: np.uint8}[self.number]
+        return {
+            Number.FLOAT32: np.float32,
+            Number.FLOAT16: np.float16,
+            Number.BFLOAT16: np.uint16,
+            Number.UINT8: np.uint8,
+        }[self.number]
 
     def shape(self, count: int, size: int) -> tuple[int, int, int, int]:
         """Of a batch of ``count`` posters."""

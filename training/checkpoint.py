@@ -26,6 +26,7 @@ WEIGHTS: Final = "weights.safetensors"
 CARD: Final = "card.json"
 STATE: Final = "state.pt"
 CARD_FORMAT: Final = 1
+STEP_PREFIX: Final = "step-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class Card:
     task: str
     """Name of the task, such as ``comedy-horror``."""
     preprocess: Preprocess
+    several_labels: bool = False
+    """Whether a poster may have several labels: each logit is then a yes or no of its own, by the sigmoid."""
     model_options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Further arguments of ``training.models.build``."""
     recipe: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -112,6 +115,23 @@ def save_checkpoint(
         shutil.rmtree(previous, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def keep_copies(last: Path, step: int, count: int) -> None:
+    """Keep the newest checkpoints beside ``last`` as ``step-NNNNNNNN``, ``last`` included in ``count``.
+
+    A copy shares the files of ``last``, which are replaced and never changed, so it takes no space of its own until
+    ``last`` moves on.
+    """
+    if count > 1:
+        copy = last.with_name(f"{STEP_PREFIX}{step:08d}")
+        temporary = last.with_name(f".{copy.name}.{os.getpid()}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(last, temporary, copy_function=os.link)
+        shutil.rmtree(copy, ignore_errors=True)
+        temporary.rename(copy)
+    for old in sorted(last.parent.glob(f"{STEP_PREFIX}*"))[: -count if count > 1 else None]:
+        shutil.rmtree(old)
 
 
 def load_card(folder: Path) -> Card:

@@ -11,6 +11,7 @@ import torch
 from crawler.errors import UnusableInput
 from training import models, precision
 from training.recipe import Freeze
+from training.weights import TIMM_PREFIX
 
 if TYPE_CHECKING:
     import polars as pl
@@ -85,6 +86,6 @@ def with_absolute_weights(recipe: Recipe) -> Recipe:
 
 
 def _absolute(weights: str) -> str:
-    if not weights or weights.startswith(models.TIMM_PREFIX):
+    if not weights or weights.startswith(TIMM_PREFIX):
         return weights
     return str(Path(weights).expanduser().absolute())

@@ -30,6 +30,7 @@ from crawler.errors import KeyartError, UnusableInput, WorkFailed
 from crawler.progress import silent
 from dataloading.dataset import Dataset
 from training.checks import check, default_device, with_absolute_weights
+from training.elastic import Elastic
 from training.follow import followed
 from training.frozen import train_head
 from training.loop import Trainer
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
+ROOM_WAIT_S: Final = 30.0
+"""How long an elastic training waits for room for its least number of workers."""
 RESTARTS: Final = 3
 """How often a group of workers is started again after one of them died."""
 _RAY_TRAIN_ERROR: Final = TrainingFailedError.__mro__[1]
@@ -53,7 +56,13 @@ _RAY_TRAIN_ERROR: Final = TrainingFailedError.__mro__[1]
 
 
 def train(
-    recipe: Recipe, dataset: Dataset | Path, run: Path, workers: int = 1, advance: Advance = silent
+    recipe: Recipe,
+    dataset: Dataset | Path,
+    run: Path,
+    workers: int = 1,
+    advance: Advance = silent,
+    *,
+    elastic: Elastic | None = None,
 ) -> TrainReport:
     """Train one recipe, or go on with it where an earlier call stopped.
 
@@ -63,6 +72,7 @@ def train(
         run: Folder for checkpoints and results; reachable by all workers.
         workers: Processes that share each batch, one GPU each where there are GPUs; 0 trains in this process.
         advance: Receives posters seen.
+        elastic: Begin each group with as many workers as there is room for, instead of ``workers``.
 
     Raises:
         UnusableInput: Recipe, dataset, weights, run folder and workers do not fit together; nothing was written.
@@ -77,10 +87,12 @@ def train(
         check_same(folder, manifest, recipe, dataset.digest)
         if manifest["status"] == "finished":
             return read_report(folder, manifest, time.perf_counter() - started)
-    check(recipe, dataset, workers)
+    workers = workers if elastic is None else max(1, workers)
+    check(recipe, dataset, 1 if elastic else workers)
     if recipe.freeze is Freeze.TRUNK:
         workers = 0  # one pass without gradients, then seconds
-    with _resources(workers) as share:
+    with connected() if workers else _nothing():
+        crew = _crew(elastic or workers, recipe.batch_size) if workers else None
         manifest = manifest or new_manifest(
             recipe,
             dataset=dataset.folder.absolute(),
@@ -93,10 +105,11 @@ def train(
         with followed(folder, advance):
             if recipe.freeze is Freeze.TRUNK:
                 outcome = train_head(recipe, dataset, folder, device=default_device(), advance=advance)
-            elif workers == 0:
+            elif crew is None:
                 outcome = _work(plan)
             else:
-                outcome = _restarted(plan, workers, share, folder, manifest)
+                outcome = _restarted(plan, lambda: _crew(elastic or workers, recipe.batch_size), folder, manifest)
+                workers = manifest["attempts"][-1]["workers"]
     outcome["test_split_opened_at"] = _now()
     manifest |= {"status": "finished", "finished_at": _now(), "workers": max(1, workers), **outcome}
     write_json(folder.manifest, manifest)
@@ -130,10 +143,14 @@ def _work(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def _restarted(
-    plan: dict[str, Any], workers: int, share: dict[str, float], folder: RunFolder, manifest: dict[str, Any]
+    plan: dict[str, Any],
+    crew: Callable[[], tuple[int, dict[str, float]]],
+    folder: RunFolder,
+    manifest: dict[str, Any],
 ) -> dict[str, Any]:
-    """Run groups of workers until one of them finishes."""
+    """Run groups of workers until one of them finishes; ``crew`` says how many there are now, and what each gets."""
     for attempt in range(RESTARTS + 1):
+        workers, share = crew()
         manifest["attempts"].append({"started_at": _now(), "workers": workers, "goes_on": folder.last.exists()})
         write_json(folder.manifest, manifest)
         try:
@@ -235,21 +252,31 @@ def each(
                 yield place, cause
 
 
-@contextmanager
-def _resources(workers: int) -> Generator[dict[str, float]]:
-    """Be connected to a Ray that has room for the workers; give what each of them gets."""
-    if workers == 0:
-        yield {}
-        return
-    with connected():
+def _crew(wanted: int | Elastic, batch_size: int) -> tuple[int, dict[str, float]]:
+    """Say how many workers begin, and what each of them gets.
+
+    Raises:
+        UnusableInput: The cluster has no room for them.
+    """
+    deadline = time.monotonic() + ROOM_WAIT_S
+    while True:
         total = ray.cluster_resources()
         cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
-        limit = gpus or cpus
-        if workers > limit:
-            what = f"{gpus} GPUs" if gpus else f"{cpus} CPUs"
-            msg = f"--workers {workers}: the cluster has {what}; expected at most {limit}"
+        room = gpus or cpus
+        workers = wanted.fitting(room, batch_size) if isinstance(wanted, Elastic) else wanted
+        if 0 < workers <= room:
+            return workers, {"CPU": float(max(1, cpus // workers)), **({"GPU": 1.0} if gpus else {})}
+        what = f"{gpus} GPUs" if gpus else f"{cpus} CPUs"
+        if not isinstance(wanted, Elastic):
+            msg = f"--workers {wanted}: the cluster has {what}; expected at most {room}"
             raise UnusableInput(msg)
-        yield {"CPU": float(max(1, cpus // workers)), **({"GPU": 1.0} if gpus else {})}
+        if time.monotonic() > deadline:
+            msg = (
+                f"--elastic {wanted.least} {wanted.most}: the cluster has {what} and a batch {batch_size} posters; "
+                f"expected room for {wanted.least} or more workers whose number divides the batch"
+            )
+            raise UnusableInput(msg)
+        time.sleep(1)  # a lost node may come back
 
 
 def _prepare(folder: RunFolder, manifest: dict[str, Any]) -> None:

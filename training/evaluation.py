@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from dataloading.loader import IGNORED
-from training.metrics import Scores, probabilities, score
+from training.metrics import Scores, probabilities, score, sigmoid
 from training.run_folder import write_json
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Outputs:
     movie_ids: NDArray[np.int64]
     """[n], distinct."""
     targets: NDArray[np.int64]
-    """[n]."""
+    """[n], or for several labels a poster [n, c] of 0 and 1."""
     logits: NDArray[np.float32]
     """[n, c]."""
 
@@ -82,7 +82,8 @@ def run(
     all_ids = np.concatenate([part for ids, _, _ in gathered for part in ids])
     all_targets = np.concatenate([part for _, some, _ in gathered for part in some])
     all_logits = np.concatenate([part for _, _, some in gathered for part in some])
-    seen = np.flatnonzero(all_targets != IGNORED)  # a poster that cannot be decoded has no say
+    masked = all_targets if all_targets.ndim == 1 else all_targets[:, 0]
+    seen = np.flatnonzero(masked != IGNORED)  # a poster that cannot be decoded has no say
     distinct, first = np.unique(all_ids[seen], return_index=True)
     return Outputs(movie_ids=distinct, targets=all_targets[seen][first], logits=all_logits[seen][first])
 
@@ -100,14 +101,20 @@ def write_results(run: RunFolder, found: Mapping[str, Outputs], vocabulary: Sequ
 
 
 def write_predictions(path: Path, outputs: Outputs, vocabulary: Sequence[str]) -> None:
-    """Write a row per poster: ``movie_id, target, label, probabilities``, the labels by name."""
+    """Write a row per poster: ``movie_id, target, label, probabilities``, the labels by name.
+
+    With several labels a poster, ``target`` is a list of them, and ``label`` the likeliest one.
+    """
     names = np.array(vocabulary)
+    several = outputs.targets.ndim > 1
+    targets = [names[row.astype(bool)].tolist() for row in outputs.targets] if several else names[outputs.targets]
+    said = sigmoid(outputs.logits) if several else probabilities(outputs.logits)
     rows = pl.DataFrame(
         {
             "movie_id": outputs.movie_ids,
-            "target": names[outputs.targets],
+            "target": targets,
             "label": names[outputs.logits.argmax(axis=1)],
-            "probabilities": probabilities(outputs.logits).astype(np.float32),
+            "probabilities": said.astype(np.float32),
         },
         schema_overrides={"probabilities": pl.List(pl.Float32)},
     )

@@ -21,6 +21,7 @@ from crawler.errors import UnusableInput, WorkFailed
 from dataloading.loader import PosterLoader
 from training import evaluation, models, precision
 from training.checkpoint import load_weights, save_checkpoint
+from training.events import Events
 from training.objective import draw_mixture, loss_of
 from training.optimizer import learning_rate_at, make_optimizer
 from training.run_folder import write_text
@@ -75,6 +76,7 @@ class Trainer:
         self.position = self.saver.restore(self.learner) or Position()
         self.model = self._distributed()
         self.loader = self._loader("train")
+        self.events: Events | None = None
         self.steps_per_epoch = len(self.loader)
 
     def train(self) -> None:
@@ -83,6 +85,7 @@ class Trainer:
         Raises:
             WorkFailed: The loss is not a number, or a checkpoint cannot be written; the last good one is untouched.
         """
+        self.events = Events(self.run, self.position.step) if self.ranks.leads else None
         while self.position.epoch < self.recipe.epochs and not self._out_of_patience():
             started = time.perf_counter()
             posters_per_s, data_wait = self._epoch()
@@ -108,6 +111,10 @@ class Trainer:
                 figures = {"loss": scores.loss, "top1": scores.top1, "top3": scores.top3, "n": scores.n}
                 self.saver.save_best(self.learner.kept, {"best_epoch": line["epoch"], "validation": figures})
             self.saver.save_last(self.learner, self.position)
+            if self.events is not None:
+                self.events.add(line, self.position.step, prefix="epoch")
+        if self.events is not None:
+            self.events.close()
 
     def finish(self) -> None:
         """Evaluate the best checkpoint on validation and, this once, on test; write what was found."""
@@ -212,6 +219,9 @@ class Trainer:
             "peak_memory_mb": _peak_memory_mb(),
         }
         write_text(self.run.progress, json.dumps(standing) + "\n")
+        if self.events is not None:
+            live = {name: standing[name] for name in ("loss", "images_per_s", "data_wait", "peak_memory_mb")}
+            self.events.add(live, self.position.step, prefix="live")
 
     def _out_of_patience(self) -> bool:
         epoch, history = self.position.epoch, self.position.history

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Quality on one split."""
+    """Quality on one split.
+
+    With several labels a poster, ``loss`` is the mean over labels of a yes or no each, ``top1`` and ``top3`` ask
+    whether one of the likeliest labels is true, and a poster stands in the row of each of its labels.
+    """
 
     loss: float
     """Mean cross-entropy in nats, without label smoothing."""
@@ -43,6 +47,16 @@ class Scores:
         }
 
 
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probability of each label on its own, for several labels a poster.
+
+    Example:
+        >>> sigmoid(np.zeros((1, 2), np.float32)).tolist()
+        [[0.5, 0.5]]
+    """
+    return np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
+
+
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Softmax of logits [n, c], each row adding up to 1.
 
@@ -59,12 +73,14 @@ def score(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> Scores:
 
     Args:
         logits: float32 [n, c].
-        targets: int64 [n], from 0 up to c.
+        targets: int64 [n], from 0 up to c; or for several labels a poster int64 [n, c] of 0 and 1.
 
     Example:
         >>> score(np.eye(4, dtype=np.float32), np.array([0, 1, 2, 0])).top1
         0.75
     """
+    if targets.ndim > 1:
+        return _score_several(logits, targets)
     count, classes = logits.shape
     rows = np.arange(count)
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
@@ -85,3 +101,21 @@ def top_k(logits: NDArray[np.float32], targets: NDArray[np.int64], k: int) -> fl
     """Share of rows whose target is among the ``k`` largest logits; equal logits rank by label number."""
     order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
     return float((order == targets[:, None]).any(axis=1).mean())
+
+
+def _score_several(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> Scores:
+    """Measure several labels a poster; ``Scores`` says what is meant."""
+    truth, order = targets.astype(bool), np.argsort(-logits, axis=1, kind="stable")
+    rows = np.arange(len(truth))
+    wide = logits.astype(np.float64)
+    losses = np.logaddexp(0, np.where(truth, -wide, wide))
+    named = np.zeros_like(targets)
+    named[rows, order[:, 0]] = 1
+    return Scores(
+        loss=float(losses.mean()),
+        top1=float(truth[rows, order[:, 0]].mean()),
+        top3=float(truth[rows[:, None], order[:, :3]].any(axis=1).mean()),
+        n=len(truth),
+        majority=float(truth.mean(axis=0).max()),
+        confusion=tuple(tuple(row) for row in (targets.T @ named).tolist()),
+    )

@@ -57,9 +57,23 @@ def draw_mixture(recipe: ObjectiveRecipe, size: int, *keys: int) -> Mixture | No
 
 
 def loss_of(recipe: ObjectiveRecipe, logits: Tensor, targets: Tensor, mixture: Mixture | None = None) -> Tensor:
-    """Mean cross-entropy of float32 logits [b, c] and int64 targets [b], smoothed and mixed as the recipe says."""
-    loss = functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    """Give the mean loss of a batch, smoothed and mixed as the recipe says.
+
+    Args:
+        recipe: The choices.
+        logits: float32 [b, c].
+        targets: int64 [b]: cross-entropy over all labels; or for several labels a poster int64 [b, c] of 0 and 1: a yes
+            or no for each label.
+        mixture: How the posters were mixed.
+    """
+    loss = _loss(recipe, logits, targets)
     if mixture is None:
         return loss
-    other = functional.cross_entropy(logits, targets[mixture.partner], label_smoothing=recipe.label_smoothing)
-    return loss * mixture.share + other * (1 - mixture.share)
+    return loss * mixture.share + _loss(recipe, logits, targets[mixture.partner]) * (1 - mixture.share)
+
+
+def _loss(recipe: ObjectiveRecipe, logits: Tensor, targets: Tensor) -> Tensor:
+    if targets.ndim == 1:
+        return functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    smoothed = targets.to(logits.dtype) * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
+    return functional.binary_cross_entropy_with_logits(logits, smoothed)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from training.models import RANDOM
+from training.weights import RANDOM
 
 if TYPE_CHECKING:
     from training.run_folder import RunFolder

@@ -76,6 +76,8 @@ class Recipe:
     """Evaluate and keep a running average of the weights, with this share of the old at each step; 0 keeps none."""
     checkpoint_every_steps: int = 0
     """Steps between checkpoints within an epoch; 0 writes one at the end of each epoch only."""
+    keep_checkpoints: int = 1
+    """Of the checkpoints to go on from, this many stay, the newest as ``last``; the best one always stays too."""
     model: ModelRecipe = field(default_factory=ModelRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
@@ -95,6 +97,7 @@ class Recipe:
             ("seed", 0),
             ("patience", 0),
             ("checkpoint_every_steps", 0),
+            ("keep_checkpoints", 1),
         ):
             if getattr(self, name) < low:
                 msg = f"recipe field {name} {getattr(self, name)}: expected a whole number of {low} or more"

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from crawler.errors import WorkFailed
-from training.checkpoint import Card, load_state, load_weights, save_checkpoint
+from training.checkpoint import Card, keep_copies, load_state, load_weights, save_checkpoint
 from training.recipe import SelectBy
 from training.run_folder import versions, write_text
 
@@ -105,6 +105,7 @@ class Saver:
 
         def write() -> None:
             save_checkpoint(self.run.last, learner.network.state_dict(), self.card({}), state)
+            keep_copies(self.run.last, position.step, self.recipe.keep_checkpoints)
             write_text(self.run.metrics, lines)
 
         self.together(write)
@@ -156,6 +157,7 @@ class Saver:
             architecture=model.architecture,
             vocabulary=self.dataset.vocabulary,
             task=self.dataset.task,
+            several_labels=self.dataset.table.schema["target"].is_nested(),
             preprocess=self.recipe.preprocess,
             model_options=model.options(),
             recipe=self.recipe.to_dict(),

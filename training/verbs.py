@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from crawler.progress import progress_bar
 from dataloading.dataset import Dataset
 from training.cluster import train as train_recipe
+from training.elastic import Elastic
 from training.experiment import StudyReport, measure_study, report_study, run_study
 from training.outcome import TrainReport  # noqa: TC001 - the command line reads the annotations
 from training.recipe import Freeze, read_recipe
@@ -23,6 +24,7 @@ def train(
     dataset: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     workers: int = 1,
+    elastic: tuple[int, int] | None = None,
     corrections: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     weights: str | None = None,
     freeze: Freeze | None = None,
@@ -36,6 +38,8 @@ def train(
         dataset: Folder written by `keyart dataset`.
         output: Folder for checkpoints and results.
         workers: Processes that share each batch, one GPU each where there are GPUs; 0 trains in this process.
+        elastic: MIN MAX: begin with as many workers between the two as there is room for, and when some are lost or
+            the training is called again, go on with as many as there are then. The bits of the weights may differ.
         corrections: field=value: corrects one field of the recipe, such as optimizer.learning_rate=0.01.
         weights: Pretrained weights: a local file, or timm:NAME; corrects model.weights.
         freeze: trunk: compute the trunk's features once and fit a linear head to them, in this process.
@@ -49,7 +53,8 @@ def train(
     frozen = choices.freeze is Freeze.TRUNK
     total = len(loaded.table) if frozen else len(loaded.rows("train")) * choices.epochs
     with progress_bar("train", total) as advance:
-        return train_recipe(choices, loaded, output, workers, advance)
+        between = Elastic(least=elastic[0], most=elastic[1]) if elastic else None
+        return train_recipe(choices, loaded, output, workers, advance, elastic=between)
 
 
 def experiment(

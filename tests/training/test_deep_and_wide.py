@@ -9,7 +9,8 @@ import timm
 import torch
 
 from crawler.errors import UnusableInput
-from training.models import ModelRecipe, build, load_trunk
+from training.models import ModelRecipe, build
+from training.weights import load_trunk
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ import timm
 import torch
 
 from crawler.errors import UnusableInput
-from training.models import build, load_trunk, parameter_count
+from training.models import build, parameter_count
+from training.weights import load_trunk
 
 DATA = Path(os.environ.get("KEYART_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
