@@ -17,6 +17,7 @@ Command: ``keyart bench serving OUT --posters FOLDER``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -39,7 +40,7 @@ from benchmarks.load import percentile
 from benchmarks.machine import installed
 from benchmarks.scoring import LAPS
 from benchmarks.timing import Lap, faster
-from benchmarks.tree import MemoryWatch, cpu_s
+from benchmarks.tree import MemoryWatch, births, cpu_s, end
 from benchmarks.workbench import ARCHITECTURE, Workbench, set_up
 from crawler.errors import WorkFailed
 from serving.engine import Precision
@@ -85,6 +86,11 @@ class Server:
     """Lap by lap of the open loop."""
     late_s: list[float] = field(default_factory=list[float])
     failed: int = 0
+
+    @property
+    def client_share(self) -> float:
+        """Of the processors, that the client took in the median lap; the first of several was a warm-up."""
+        return statistics.median(self.shares[1:] or self.shares)
 
     def lap(self) -> Lap:
         """Answer a closed loop."""
@@ -140,13 +146,13 @@ class Server:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """End it and whatever it started: the group is its own."""
+        """End it and whatever it started: some servers leave their workers behind."""
+        started = births(self.process.pid)
         self.process.send_signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        end(started)
+        self.process.wait()
         self.errors.close()
 
 
@@ -237,7 +243,7 @@ def _extra(server: Server, series: Series) -> dict[str, float | str]:
         "p99 by round, ms": " ".join(f"{1000 * percentile(lap, 0.99):.0f}" for lap in server.latencies_s),
         "failed": float(server.failed),
         "client late p99, ms": 1000 * max(server.late_s),
-        "client CPU": f"{statistics.median(server.shares[1:]):.0%}",
+        "client CPU": f"{server.client_share:.0%}",
     }
 
 
@@ -245,7 +251,7 @@ def _verdict(rows: tuple[Row, ...], series: Series, servers: dict[str, Server]) 
     found = series.measurements
     own, share = found[OURS], faster(found[OURS], found[ROOF])
     extra = next(row.extra for row in rows if row.name == OURS)
-    client = statistics.median(servers[OURS].shares[1:])
+    client = servers[OURS].client_share
     throughput = (
         f"keyart answers {own.units_per_s:,.0f} requests/s, {share.value:.1%} of bulk scoring ({share.low:.1%} to "
         f"{share.high:.1%}; goal {GOALS['roof']:.0%}), while the client takes {client:.0%} of the same cores."

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 LOOK_S: Final = 0.5
@@ -74,6 +76,25 @@ class MemoryWatch:
         self._over.set()
         self._thread.join()
         self.peak_bytes = max(self.peak_bytes, memory_bytes(self._root))
+
+
+def births(root: int) -> dict[int, str]:
+    """Give a process and everything below it, each with the time at which it began: together they name it for good."""
+    return {pid: born for pid in descendants(root) if (born := _born(pid))}
+
+
+def end(processes: Mapping[int, str]) -> None:
+    """Kill those of ``births`` that are still there."""
+    for pid, born in processes.items():
+        if _born(pid) == born:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _born(pid: int) -> str:
+    with contextlib.suppress(OSError):  # it is gone
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
 
 
 def _table() -> dict[int, tuple[int, int]]:
