@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serving.bulk import Job, score_chunk
+from serving.bulk import SUFFIX, Job, score_chunk
 from serving.engine import load_card
 from serving.sources import ShardChunk
 
@@ -23,7 +23,7 @@ def make(job: dict[str, Any]) -> Callable[[], dict[str, float]]:
     def lap() -> dict[str, float]:
         posters = 0
         for chunk in chunks:
-            work.path(chunk).unlink(missing_ok=True)
+            work.store.delete(f"{chunk.name}{SUFFIX}")
             posters += score_chunk(work, chunk, job["threads"]).posters
         return {"posters": posters}
 
