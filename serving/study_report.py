@@ -86,12 +86,21 @@ def _shown(one: Table) -> str:
 def _levels(found: StudyTables) -> list[str]:
     cards: list[str] = []
     for task in dict.fromkeys(one.task for one in found.results):
-        values = {f"{one.arm}": one.figures["top1"] for one in found.results if one.task == task}
-        claimed = {one.arm: one.says for one in found.study.claims if one.says is not None and one.figure == "top1"}
+        values = {_short(one.arm, task): one.figures["top1"] for one in found.results if one.task == task}
+        claimed = {
+            _short(one.arm, task): one.says
+            for one in found.study.claims
+            if one.says is not None and one.figure == "top1" and found.study[one.arm].task == task
+        }
         marks = {name: says for name, says in claimed.items() if name in values}
         note = "" if not marks else paragraph("Hollow: what the article says.", "soft")
         cards.append(card(task, intervals(f"Top-1 of the arms of {task}, 95 % intervals", values, marks) + note))
     return cards
+
+
+def _short(arm: str, task: str) -> str:
+    """Leave the task out of an arm's name where it stands above the chart."""
+    return arm.removeprefix(f"{task}-")
 
 
 def _curves(found: StudyTables) -> list[str]:

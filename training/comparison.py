@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.study import Arm, Claim, Study, StudyFolder
+
+
+FEWEST_SEEDS: Final = 3
+"""Of an arm that a claim can be resolved by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +187,16 @@ def judge(study: Study, folder: StudyFolder, results: tuple[ArmResult, ...]) -> 
         else:
             result = by_name.get(claim.arm)
             found.append(_judge_level(claim, result.figures[claim.figure] if result else None, claim.within))
-    return tuple(found)
+    return tuple(_with_enough_seeds(one, by_name) for one in found)
+
+
+def _with_enough_seeds(one: Judgement, results: Mapping[str, ArmResult]) -> Judgement:
+    """Resolve nothing by too few seeds: an interval over posters does not hold the chance in training."""
+    seeds = results[one.claim.arm].seeds if one.claim.arm in results else 0
+    if one.claim.figure == "cost" or one.verdict is Verdict.NOT_MEASURED or seeds >= FEWEST_SEEDS:
+        return one
+    why = f"{one.why}; {seeds} seed(s), too few to resolve anything"
+    return replace(one, verdict=Verdict.NOT_RESOLVED, why=why)
 
 
 def read_costs(folder: StudyFolder) -> dict[str, Interval]:

@@ -122,8 +122,7 @@ def test_claims_are_judged_from_stored_results(
     folder = StudyFolder(places[2])
     assert folder.read() == study
     verdicts = [one.verdict for one in judge(folder.read(), folder, report.results)]
-    assert verdicts[1:] == [Verdict.DOES_NOT_HOLD, Verdict.NOT_MEASURED]
-    assert verdicts[0] in {Verdict.HOLDS, Verdict.NOT_RESOLVED}
+    assert verdicts == [Verdict.NOT_RESOLVED, Verdict.NOT_RESOLVED, Verdict.NOT_MEASURED]  # two seeds are too few
     costs = {
         "plain": {"estimate": 1.0, "low": 0.99, "high": 1.01},
         "padded": {"estimate": 2, "low": 1.99, "high": 2.01},
