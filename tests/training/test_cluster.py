@@ -64,6 +64,7 @@ def test_a_step_of_two_workers_is_a_step_of_one_process(recipe: Recipe, dataset:
         torch.testing.assert_close(trained[name], parameter.detach(), rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_worker_is_replaced_and_the_bits_stay(recipe: Recipe, dataset: Dataset, tmp_path: Path) -> None:
     """SIGKILL for the worker that writes, in the middle of an epoch; one call, no help."""
     recipe = replace(recipe, epochs=8, checkpoint_every_steps=2, optimizer=replace(recipe.optimizer, warmup_epochs=1))
@@ -86,7 +87,7 @@ def test_a_killed_worker_is_replaced_and_the_bits_stay(recipe: Recipe, dataset: 
 
 def kill_writer(run: Path, step: int) -> None:
     """Kill the process that writes to a run, once its last checkpoint stands at a step or after it."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 700  # a busy machine takes its time
     while time.monotonic() < deadline:
         try:
             position = torch.load(run / "checkpoints/last/state.pt", weights_only=True)["position"]
