@@ -39,9 +39,9 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster(bucket: str) -> Iterator[Cluster]:
-    """One Ray for all tests that do not start their own; this process is connected to it."""
+    """One Ray for all tests of a module that do not start their own; this process is connected to it."""
     cluster = _started(times=4)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     yield cluster
