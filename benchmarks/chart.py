@@ -16,8 +16,10 @@ ROW_PX: Final = 22
 PLOT_PX: Final = (300, 560)
 """Height and width of the field that points lie in."""
 MARGIN_PX: Final = 80
-TOP_PX: Final = 50
+TOP_PX: Final = 64
 TICKS: Final = 5
+CROWDED_PX: Final = (26, 90)
+"""A point that lies so near below another has its label below."""
 STYLE: Final = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600 }
@@ -129,13 +131,14 @@ def draw_points(title: str, x_title: str, y_title: str, points: Sequence[Point],
     if joined:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline class="whisker" fill="none" points="{path}"/>')
-    for point, (x, y) in zip(points, places, strict=True):
+    for index, (point, (x, y)) in enumerate(zip(points, places, strict=True)):
         if point.low is not None and point.high is not None:
             ends = [place(point.x, value)[1] for value in (point.low, point.high)]
             parts.append(f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}"/>')
         kind = "ours" if point.ours else "bar"
         parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
-        parts.append(f'<text x="{x + 9:.1f}" y="{y - 8:.1f}">{escape(point.label)}</text>')
+        crowded = any(abs(x - ox) < CROWDED_PX[1] and 0 <= y - oy < CROWDED_PX[0] for ox, oy in places[:index])
+        parts.append(f'<text x="{x + 9:.1f}" y="{y + (18 if crowded else -8):.1f}">{escape(point.label)}</text>')
     return _page(left + width + 130, bottom + 56, parts)
 
 

@@ -87,10 +87,14 @@ class Comparison:
 def compare(old: Path, new: Path) -> Comparison:
     """Compare all results in two folders, each of one machine or with a folder for each machine.
 
+    Of several machines in ``old``, the one that ``new`` is from is taken.
+
     Raises:
         UnusableInput: A folder has no results, or one of several machines has no partner.
     """
-    before, after = _results(old), _results(new)
+    after = _results(new)
+    machine = next(iter(after.values())).machine.slug
+    before = _results(old / machine if (old / machine).is_dir() else old)
     rows: list[Compared] = []
     passed: list[str] = []
     for name, result in after.items():

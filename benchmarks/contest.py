@@ -60,7 +60,7 @@ class PeerProcess:
         command = [str(python), "-m", "benchmarks.peers.worker", entry.module, str(threads), entry.variant]
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **limits}
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
+        self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
         self.versions: dict[str, str] = {}

@@ -51,6 +51,7 @@ ENVIRONMENTS: Final = {
     "img2dataset": Environment(packages=("img2dataset>=1.45",), python="3.11"),
     "litdata": Environment(packages=("litdata>=0.2.60",), layered=True, ours=(*TORCH, "numpy")),
     "mosaicml-streaming": Environment(packages=("mosaicml-streaming>=0.13",), layered=True, ours=TORCH),
+    "webdataset": Environment(packages=("webdataset>=1.0",), layered=True, ours=(*TORCH, "numpy")),
     "litserve": Environment(packages=("litserve>=0.2.16",), layered=True, ours=(*TORCH, "numpy")),
     "imagededup": Environment(packages=("imagededup>=0.3.3",), layered=True, ours=(*TORCH, "numpy", "scipy")),
 }
@@ -92,6 +93,13 @@ def interpreter(name: str, cache: Path) -> Path:
     return python
 
 
+def package_version(python: Path, package: str) -> dict[str, str]:
+    """Ask an environment for the version of a package: one entry, or none where it is not there."""
+    script = f"from importlib.metadata import version; print(version({package!r}))"
+    done = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=False)
+    return {package: done.stdout.strip()} if done.returncode == 0 else {}
+
+
 def find_uv(name: str) -> Path:
     """Find uv beside our interpreter or on the path.
 
@@ -117,7 +125,7 @@ def _call(name: str, command: Sequence[str | Path], settings: Mapping[str, str] 
     words = [str(word) for word in command]
     environment = {key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "PYTHONPATH"}}
     environment |= settings or {}
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - our own command
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         said = [line.strip() for line in done.stderr.strip().splitlines() if line.strip()]
         msg = f"benchmark peer {name}: cannot be installed ({said[-1] if said else f'exit code {done.returncode}'})"

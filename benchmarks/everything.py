@@ -94,4 +94,4 @@ def _run(name: str, wish: Wish, folder: Path) -> int:
         words += [option, str(value)] if value is not None else []
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"}
-    return subprocess.run(words, check=False, env=environment, stdout=sys.stderr).returncode  # noqa: S603 - our own command
+    return subprocess.run(words, check=False, env=environment, stdout=sys.stderr).returncode

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from benchmarks.timing import ROUNDS, Lap, Measurement, Ratio, Series, faster
+from benchmarks.timing import REPEATS, ROUNDS, Contender, Lap, Measurement, Ratio, Series, alternate, faster
 from crawler.progress import Advance, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-QUICK_ROUNDS: Final = 2
+QUICK_ROUNDS: Final = 1
 
 
 class Role(StrEnum):
@@ -49,6 +49,17 @@ class Options:
     """Folder with results of training studies, for questions that set quality beside cost."""
     advance: Advance = silent
     """Told after each finished piece of work."""
+
+    def take_turns(self, contenders: Mapping[str, Contender], units: Mapping[str, int]) -> Series:
+        """Let contenders alternate for as many rounds as were asked for; a quick run warms up and repeats nothing."""
+        return alternate(
+            contenders,
+            units,
+            advance=self.advance,
+            rounds=self.rounds,
+            repeats=0 if self.quick else REPEATS,
+            warm_up=not self.quick,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

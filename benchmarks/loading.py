@@ -1,60 +1,77 @@
 """How many posters a second does a loader deliver, epochs shuffled, and against which rivals?
 
 Method: every contender writes the same posters in its own format to the same disk, then yields one shuffled epoch of
-float32 [b, 3, size, size] batches, stretched with the antialiased filter and normalised. Each measurement is a fresh
-process; the first batches are not counted (worker processes start, kernels load, the page cache fills); rounds
-alternate over the contenders in a shuffled order (``benchmarks.timing``). CPU time and memory include worker processes.
+float32 [b, 3, size, size] batches, stretched with the antialiased filter and normalised. Each lap is a fresh process;
+the first batches are not counted (worker processes start, kernels load, the page cache fills); rounds alternate over
+the contenders in a shuffled order. CPU time and memory include worker processes.
 
 Why it comes out so: the rivals decode and resize with Pillow in worker processes, which then send every batch of 19 MB
 to the consumer through shared memory; ours decodes with libjpeg-turbo and resizes, normalises and stores in one
 compiled pass per poster, in threads, straight into memory that is used again. What is left is mostly the decoding
 itself, which the roof shows.
 
-Command: ``keyart bench loading DATASET -o docs/results/loading``; results with their machine stand in docs/results/.
+Command: ``keyart bench loading OUT --posters FOLDER``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
-import resource
+import shlex
 import subprocess
 import sys
-import tempfile
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from cyclopts import Parameter
+import polars as pl
 
-from benchmarks.loading_report import OURS, LoadingReport, Row, markdown, svg
-from benchmarks.machine import this_machine
-from benchmarks.peers.loader import Poster, Setting
-from benchmarks.timing import Lap, Series, alternate, faster
+import benchmarks
+from benchmarks.environments import interpreter
+from benchmarks.findings import Findings, Options, Role, disturbance, figures, rows_of
+from benchmarks.peers.loader import Setting
+from benchmarks.peers.loading_worker import training_posters
+from benchmarks.posters import find_posters
+from benchmarks.timing import Lap
+from crawler.catalog import read_catalog
 from crawler.errors import UnusableInput, WorkFailed
-from crawler.progress import Advance, progress_bar, silent
-from crawler.records import Reason
-from dataloading.dataset import Dataset
-from dataloading.source import PosterSource
+from dataloading.dataset import Dataset, build
+from dataloading.importer import CATALOG_NAME, import_folder
+from dataloading.labels import make_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CONTENDERS: Final = {
-    OURS: ("benchmarks.peers.loading_keyart", "numba"),
-    "PyTorch DataLoader + ImageFolder": ("benchmarks.peers.loading_torch", "torch"),
-    "WebDataset": ("benchmarks.peers.loading_webdataset", "webdataset"),
-    "MosaicML Streaming": ("benchmarks.peers.loading_streaming", "mosaicml-streaming"),
-    "LitData": ("benchmarks.peers.loading_litdata", "litdata"),
-    "DALI's own reader, CPU": ("benchmarks.peers.loading_dali", "nvidia-dali-cuda130"),
-    "roof: decode only": ("benchmarks.peers.loading_roof", "simplejpeg"),
-}
-"""Name -> module with ``write`` and ``batches``, and the package whose version is stated."""
+    from benchmarks.findings import Row
+
+ROOT: Final = Path(benchmarks.__file__).resolve().parents[1]
+OURS: Final = "keyart"
 BASELINE: Final = "PyTorch DataLoader + ImageFolder"
-WARM_UP_BATCHES: Final = 12
+ROOF: Final = "decode only"
+CONTENDERS: Final[dict[str, tuple[str, str | None]]] = {
+    OURS: ("loading_keyart", None),
+    BASELINE: ("loading_torch", None),
+    "WebDataset": ("loading_webdataset", "webdataset"),
+    "MosaicML Streaming": ("loading_streaming", "mosaicml-streaming"),
+    "LitData": ("loading_litdata", "litdata"),
+    "DALI's own reader, cpu": ("loading_dali", None),
+    ROOF: ("loading_roof", None),
+}
+"""Name -> its module in ``benchmarks.peers``, and the environment that it needs."""
+QUICK: Final = (OURS, BASELINE, ROOF)
+"""What a quick run does."""
+MISSING: Final = {
+    "FFCV": "has no wheel, and its build wants OpenCV's headers",
+    "DALI gpu": "not yet measured on a GPU",
+    "share of a GPU's step spent waiting": "not yet measured on a GPU",
+}
+POSTERS: Final = 4_000
+QUICK_POSTERS: Final = 96
+QUICK_SETTING: Final = {"batch_size": 4, "size": 64, "warm_up_batches": 2}
+GENRES: Final = ("Comedy", "Horror")
+GOAL: Final = 3.0
+"""Times the DataLoader, as it was set before we began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +79,12 @@ class Contestant:
     """One loader with the posters in its own format; what ``timing.alternate`` takes."""
 
     name: str
+    python: Path
     folder: Path
     setting: Setting
     units: int
     """Posters that a lap is stated for; a loader that leaves out part of a batch more or less is scaled to it."""
+    versions: dict[str, str] = field(default_factory=dict[str, str])
 
     def lap(self) -> Lap:
         """Load one epoch in a process of its own.
@@ -73,187 +92,115 @@ class Contestant:
         Raises:
             WorkFailed: It stopped in the middle.
         """
-        arguments = json.dumps({"name": self.name, "folder": str(self.folder), "setting": asdict(self.setting)})
-        command = [sys.executable, "-m", "benchmarks.loading", arguments]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this very module
-        if ended.returncode:
-            last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-            msg = f"contender {self.name}: stopped with {last!r}; run `{' '.join(command[:3])} '{arguments}'` to see"
-            raise WorkFailed(msg)
-        images, wall_s, cpu_s, peak_bytes = json.loads(ended.stdout.strip().splitlines()[-1])
-        scale = self.units / images
-        return Lap(wall_s=wall_s * scale, cpu_s=cpu_s * scale, peak_bytes=peak_bytes)
+        setting = json.dumps(asdict(self.setting))
+        found: dict[str, Any] = json.loads(_work(self.name, self.python, "epoch", str(self.folder), setting))
+        self.versions.update(found["versions"])
+        scale = self.units / found["images"]
+        return Lap(wall_s=found["wall_s"] * scale, cpu_s=found["cpu_s"] * scale, peak_bytes=found["peak_bytes"])
 
 
-def loading(
-    dataset: Path,
-    /,
-    *,
-    output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    rounds: int = 5,
-    threads: int = 2,
-    batch_size: int = 32,
-) -> LoadingReport:
-    """Measure our loader beside PyTorch's DataLoader, WebDataset, MosaicML Streaming, LitData and DALI's reader.
-
-    Example: `keyart bench loading dataset -o results --rounds 5`
-
-    Args:
-        dataset: Folder that `keyart dataset` wrote; its training posters are loaded.
-        output: Folder for the result as JSON, Markdown and SVG.
-        rounds: Measurements of each loader, alternating.
-        threads: Threads or worker processes of each loader.
-        batch_size: Posters a batch.
-    """
-    setting = Setting(batch_size=batch_size, threads=threads)
-    with progress_bar("rounds", total=rounds) as advance:
-        return measure(dataset, output=output, rounds=rounds, setting=setting, advance=advance)
-
-
-def measure(
-    dataset: Path,
-    *,
-    output: Path | None = None,
-    rounds: int = 5,
-    setting: Setting | None = None,
-    names: Sequence[str] = tuple(CONTENDERS),
-    advance: Advance = silent,
-) -> LoadingReport:
-    """Measure all contenders on the training posters of a dataset.
-
-    Args:
-        dataset: Folder that ``keyart dataset`` wrote.
-        output: Folder for ``loading.json``, ``loading.md`` and ``loading.svg``; None writes nothing.
-        rounds: Measurements of each contender.
-        setting: Batch size, threads and image size.
-        names: Contenders; the baseline must be one of them.
-        advance: Receives finished rounds.
+def measure(options: Options) -> Findings:
+    """Let all loaders take turns on the same posters.
 
     Raises:
-        UnusableInput: The dataset cannot be read, or has too few posters to measure.
-        WorkFailed: A contender that takes part stopped in the middle.
+        UnusableInput: There are too few posters.
+        WorkFailed: A loader that takes part stopped in the middle.
     """
-    setting = setting or Setting(threads=len(os.sched_getaffinity(0)))
-    posters = _posters(dataset, setting)
-    units = len(posters) // setting.batch_size * setting.batch_size - WARM_UP_BATCHES * setting.batch_size
-    with tempfile.TemporaryDirectory(prefix="keyart-bench-") as temporary:
-        missing = _write_all(posters, Path(temporary), names)
-        contenders = {
-            name: Contestant(name=name, folder=_folder(Path(temporary), name), setting=setting, units=units)
-            for name in names
-            if name not in missing
-        }
-        series = alternate(contenders, dict.fromkeys(contenders, units), advance=advance, rounds=rounds)
-    report = LoadingReport(
-        dataset=str(dataset),
-        posters=len(posters),
-        mean_bytes=sum(len(poster.body) for poster in posters) // len(posters),
-        rounds=rounds,
-        setting=asdict(setting),
-        machine=this_machine(package for _, package in CONTENDERS.values()),
-        rows=table_rows(series),
-        missing=missing,
-        repeated=series.repeated,
-        disturbed=series.disturbed,
-    )
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "loading.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
-        (output / "loading.md").write_text(markdown(report) + "\n")
-        (output / "loading.svg").write_text(svg(report))
-    return report
-
-
-def _posters(folder: Path, setting: Setting) -> list[Poster]:
-    dataset = Dataset.load(folder)
-    rows = dataset.rows("train")
-    if len(rows) < 2 * WARM_UP_BATCHES * setting.batch_size or rows.schema["target"].is_nested():
-        msg = (
-            f"dataset {folder}: has {len(rows)} training posters, expected one label each and at least "
-            f"{2 * WARM_UP_BATCHES * setting.batch_size} of them to measure with"
-        )
+    setting = Setting(threads=options.threads, **(QUICK_SETTING if options.quick else {}))
+    source = find_posters(options.posters, QUICK_POSTERS if options.quick else POSTERS, options.cache)
+    dataset = _dataset(source.paths, options.scratch)
+    posters = len(Dataset.load(dataset).rows("train"))
+    units = (posters // setting.batch_size - setting.warm_up_batches) * setting.batch_size
+    if units < setting.batch_size:
+        msg = f"posters {options.posters}: {posters} are left to train on; expected more than {posters - units}"
         raise UnusableInput(msg)
-    source = PosterSource(dataset.archive, rows)
-    where = str(folder.resolve())
-    posters: list[Poster] = []
-    for row, (movie_id, target) in enumerate(rows.select("movie_id", "target").iter_rows()):
-        body = source.read(row)
-        if not isinstance(body, Reason):
-            posters.append(Poster(movie_id=movie_id, target=target, body=body, dataset=where))
-    return posters
+    contestants, missing = _contestants(dataset, setting, units, options)
+    series = options.take_turns(contestants, dict.fromkeys(contestants, units))
+    rows = rows_of(series, {"threads": str(options.threads)}, {OURS: Role.OURS, ROOF: Role.ROOF})
+    return Findings(
+        rows=rows,
+        inputs=f"{source}, {posters:,} of them to train on",
+        method=(
+            f"One shuffled epoch of batches of {setting.batch_size} x 3 x {setting.size} x {setting.size} float32 in a "
+            "fresh process, with as many threads or worker processes as processors; each from its own format."
+        ),
+        verdict=tuple(_verdict(rows)),
+        missing=MISSING | missing,
+        disturbed=disturbance(series, "all loaders"),
+        repeated=series.repeated,
+        versions={name: version for one in contestants.values() for name, version in one.versions.items()},
+    )
 
 
-def _folder(temporary: Path, name: str) -> Path:
-    return temporary / CONTENDERS[name][0].rpartition(".")[2]
+def _dataset(paths: Sequence[Path], scratch: Path) -> Path:
+    """Import posters under alternating labels, which nobody looks at, and divide them."""
+    folder = scratch / "posters"
+    folder.mkdir()
+    for path in paths:
+        (folder / path.name).symlink_to(path.resolve())
+    names = [path.name for path in paths]
+    genres = [GENRES[place % 2] for place in range(len(names))]
+    pl.DataFrame({"filename": names, "title": names, "genres": genres}).write_csv(scratch / "posters.csv")
+    import_folder(folder, scratch / "archive", scratch / "posters.csv")
+    catalog = read_catalog(scratch / "archive" / CATALOG_NAME)
+    build(scratch / "archive", catalog, scratch / "dataset", make_task("comedy-horror", per_class=0))
+    return scratch / "dataset"
 
 
-def _write_all(posters: Sequence[Poster], temporary: Path, names: Sequence[str]) -> dict[str, str]:
+def _contestants(
+    dataset: Path, setting: Setting, units: int, options: Options
+) -> tuple[dict[str, Contestant], dict[str, str]]:
+    """Have every loader write the posters in its own format; say why one cannot."""
+    found: dict[str, Contestant] = {}
     missing: dict[str, str] = {}
-    for name in names:
-        folder = _folder(temporary, name)
+    posters = list(training_posters(dataset))
+    for name, (module, environment) in CONTENDERS.items():
+        if options.quick and name not in QUICK:
+            missing[name] = "left out of a quick run"
+            continue
+        folder = options.scratch / module
         folder.mkdir()
         try:
-            importlib.import_module(CONTENDERS[name][0]).write(posters, folder)
-        except ImportError as error:
-            missing[name] = f"not installed ({error.name}); pip install 'keyart[bench]'"
-    return missing
+            if environment is None:
+                python = Path(sys.executable)
+                importlib.import_module(f"benchmarks.peers.{module}").write(posters, folder)
+            else:
+                python = interpreter(environment, options.cache)
+                _work(name, python, "write", str(dataset), str(folder))
+        except (WorkFailed, ImportError) as error:
+            missing[name] = str(error)
+        else:
+            found[name] = Contestant(name=name, python=python, folder=folder, setting=setting, units=units)
+    return found, missing
 
 
-def run_once(name: str, folder: Path, setting: Setting) -> tuple[int, float, float, int]:
-    """Load one epoch in this process.
+def _work(name: str, python: Path, verb: str, *arguments: str) -> str:
+    """Have a loader's process do something.
 
     Returns:
-        Images, wall seconds and CPU seconds after the warm-up, worker processes included, and bytes of memory.
+        The last line that it printed.
+
+    Raises:
+        WorkFailed: It stopped in the middle.
     """
-    stream = iter(importlib.import_module(CONTENDERS[name][0]).batches(folder, setting))
-    for _ in range(WARM_UP_BATCHES):
-        next(stream)
-    memory_bytes, workers_began = _memory_bytes(), _worker_cpu_s()
-    began, cpu_began, images, touched = time.perf_counter(), time.process_time(), 0, 0.0
-    for batch in stream:
-        images += len(batch)
-        touched += float(batch[0, 0, 0, 0])  # the batch is there, not promised
-    wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
-    del stream
-    # a worker process is accounted for when it has ended, with its warm-up: that share is taken off
-    workers_s = (_worker_cpu_s() - workers_began) * images / (images + WARM_UP_BATCHES * setting.batch_size)
-    return images, wall_s, cpu_s + workers_s, memory_bytes
+    command = [str(python), "-m", "benchmarks.peers.loading_worker", verb, CONTENDERS[name][0], *arguments]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    if ended.returncode:
+        said = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+        msg = f"benchmark peer {name}: stopped with {said!r}; run `{shlex.join(command)}` to see"
+        raise WorkFailed(msg)
+    return (ended.stdout.strip().splitlines() or [""])[-1]
 
 
-def _worker_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _memory_bytes() -> int:
-    """Add up the proportional set sizes (Linux) of this process and its children; what they share counts once."""
-    own = os.getpid()
-    children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-    total_kb = 0
-    for process in [str(own), *children]:
-        with contextlib.suppress(OSError):  # one that ended meanwhile
-            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-            total_kb += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total_kb * 1024
-
-
-def table_rows(series: Series) -> list[Row]:
-    """Sum up all rounds, the fastest loader first."""
-    baseline = series.measurements[BASELINE]
-    rows = [
-        Row(
-            name=name,
-            images_per_s=round(measured.units_per_s, 1),
-            ratio=faster(measured, baseline),
-            images_per_cpu_s=round(measured.units_per_cpu_s, 1),
-            memory_mb=round(measured.peak_bytes / 2**20),
-        )
-        for name, measured in series.measurements.items()
-    ]
-    return sorted(rows, key=lambda row: -row.images_per_s)
-
-
-if __name__ == "__main__":
-    _given: dict[str, Any] = json.loads(sys.argv[1])
-    _found = run_once(_given["name"], Path(_given["folder"]), Setting(**_given["setting"]))
-    sys.stdout.write(json.dumps(_found) + "\n")
+def _verdict(rows: Sequence[Row]) -> list[str]:
+    shown = {row.name: figures(row, rows) for row in rows}
+    lines: list[str] = []
+    if BASELINE in shown and (ratio := shown[BASELINE].ours_is_faster):
+        met = "reached" if ratio.value >= GOAL else "not reached"
+        lines.append(f"Goal of {GOAL:g} times PyTorch's DataLoader {met}: {ratio}.")
+    share = shown[OURS].roof_share
+    if share is not None:
+        lines.append(f"{shown[OURS].units_per_s:,.0f} posters/s, {share.value:.0%} of decoding alone.")
+    return lines

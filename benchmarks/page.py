@@ -47,6 +47,8 @@ def page(results: Path, at: Path) -> str:
             f"{QUESTIONS[name].title}: not yet measured on this machine." for name in QUESTIONS if name not in found
         ]
         lines += bullets(missing)
+    if not any(text.startswith("## ") for text in lines):
+        lines.append("No result is stored yet.")
     return "\n".join(lines).rstrip() + "\n"
 
 

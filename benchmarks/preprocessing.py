@@ -26,20 +26,21 @@ from benchmarks.contest import BATCH, Entry, Job, PeerProcess, interpreters
 from benchmarks.findings import Findings, Options, Role, Row, disturbance
 from benchmarks.posters import Source, enlarge, find_posters
 from benchmarks.preprocessing_words import DALI_GPU, NOT_ON_A_GPU, quality_chart, quality_tables, verdict
-from benchmarks.timing import Series, alternate
 from crawler.errors import WorkFailed
 from dataloading.preprocess import IMAGENET_STD, Method, Preprocess, draw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from benchmarks.timing import Series
+
 SIZE: Final = 224
 METHODS: Final = (Method.RESIZE, Method.CENTER_CROP, Method.PAD, Method.RANDOM_CROP)
-POSTERS: Final = 128
+POSTERS: Final = 96
 QUICK_POSTERS: Final = 32
 KINDS: Final = ("w342", "w500")
 """That are made of w185 posters."""
-LAP_S: Final = 0.2
+LAP_S: Final = 0.12
 """Least length of a lap, reached by preparing the posters several times."""
 MOST_TIMES: Final = 16
 ROOF: Final = "decode only"
@@ -151,7 +152,7 @@ def _series(peers: Sequence[PeerProcess], source: Source, method: Method, option
             job = _job(peer, source, method, job.posters, times) if times > 1 else job
         jobs[peer.entry.name] = job
     units = {name: job.posters for name, job in jobs.items()}
-    return alternate(jobs, units, advance=options.advance, rounds=options.rounds)
+    return options.take_turns(jobs, units)
 
 
 def _portion(entry: Entry, source: Source) -> int:

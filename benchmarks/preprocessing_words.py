@@ -129,7 +129,9 @@ def _best_study(found: Sequence[Accuracy]) -> list[Accuracy]:
     for one in found:
         groups.setdefault((one.study, one.task), []).append(one)
     several = [group for group in groups.values() if len({one.method for one in group}) > 1]
-    return max(several, key=lambda group: (group[0].task == "comedy-horror", len(group), group[0].seeds), default=[])
+    return max(
+        several, key=lambda group: (group[0].task.startswith("comedy-horror"), len(group), group[0].seeds), default=[]
+    )
 
 
 def _accuracy(found: Sequence[Accuracy]) -> list[str]:

@@ -64,7 +64,7 @@ def tables(found: Findings) -> list[tuple[str, list[Row]]]:
 
 def _title(cell: dict[str, str], unit: str) -> str:
     place = Row(cell=cell, name="", role=Role.OURS, unit=unit, units=1, laps=()).place
-    return f"{place[0].upper()}{place[1:]}: {unit} per second"
+    return f"{place}: {unit} per second"
 
 
 def _table(rows: Sequence[Row], found: Findings) -> list[str]:

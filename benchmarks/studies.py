@@ -50,20 +50,25 @@ def read_accuracies(folder: Path | None) -> list[Accuracy]:
 
 def _of_study(whole: dict[str, Any]) -> list[Accuracy]:
     methods = {arm["name"]: _method(arm) for arm in whole["study"]["arms"]}
-    return [
-        Accuracy(
-            study=whole["study"]["name"],
-            task=one["task"],
-            method=method,
-            seeds=one["seeds"],
-            top1=one["top1"],
-            low=low,
-            high=high,
+    found: list[Accuracy] = []
+    for one in whole["results"]:
+        method, bounds = methods.get(one["arm"]), _bounds(one)
+        if method is None or bounds is None:
+            continue
+        top1, low, high = bounds
+        split = f", {one['split']} split" if one.get("split") else ""
+        found.append(
+            Accuracy(
+                study=whole["study"]["name"],
+                task=f"{one['task']}{split}",
+                method=method,
+                seeds=one["seeds"],
+                top1=top1,
+                low=low,
+                high=high,
+            )
         )
-        for one in whole["results"]
-        if (method := methods.get(one["arm"])) is not None and (bounds := _interval(one)) is not None
-        for low, high in [bounds]
-    ]
+    return found
 
 
 def _method(arm: dict[str, Any]) -> Method | None:
@@ -72,13 +77,12 @@ def _method(arm: dict[str, Any]) -> Method | None:
     return Method(name) if name in set(Method) else None
 
 
-def _interval(one: dict[str, Any]) -> tuple[float, float] | None:
-    given = one.get("interval")
-    if isinstance(given, dict):
-        return given["low"], given["high"]
+def _bounds(one: dict[str, Any]) -> tuple[float, float, float] | None:
+    """Top-1 with its interval: the study's own, or Student's over the seeds."""
+    given = one.get("figures", {}).get("top1")
     if given is not None:
-        return given[0], given[1]
+        return given["estimate"], given["low"], given["high"]
     if one.get("top1_sd") is None or one["seeds"] < 2:  # noqa: PLR2004 - one seed has no spread
         return None
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, one["seeds"] - 1)) * one["top1_sd"] / math.sqrt(one["seeds"])
-    return one["top1"] - half, one["top1"] + half
+    return one["top1"], one["top1"] - half, one["top1"] + half

@@ -123,12 +123,14 @@ def alternate(
     *,
     advance: Advance,
     rounds: int = ROUNDS,
+    repeats: int = REPEATS,
+    warm_up: bool = True,
     seed: int = 0,
 ) -> Series:
     """Let each contender do its work once a round, in an order that is shuffled for each round.
 
     A round before the first is a warm-up and not counted. A round in which others took more than ``FOREIGN_LIMIT`` of
-    the processors, or the clock was lower than in the best by ``SLOWDOWN_LIMIT``, is done again, ``REPEATS`` times at
+    the processors, or the clock was lower than in the best by ``SLOWDOWN_LIMIT``, is done again, ``repeats`` times at
     most; the quietest rounds are kept, and ``Series.disturbed`` says whether they were quiet enough.
 
     Args:
@@ -136,13 +138,15 @@ def alternate(
         units: That each of them does in a lap; ratios are of rates, so one that is very slow may do fewer.
         advance: Told after each round.
         rounds: That are kept.
+        repeats: Disturbed rounds that are done again, at most.
+        warm_up: Whether to do a round before that is not counted.
         seed: Of the order.
     """
     order, chance = list(contenders), random.Random(seed)  # noqa: S311 - an order, not a secret
     done: list[_Round] = []
-    for contender in contenders.values():
+    for contender in contenders.values() if warm_up else ():
         contender.lap()
-    while sum(one.quiet(_best_s(done)) for one in done) < rounds and len(done) < rounds + REPEATS:
+    while sum(one.quiet(_best_s(done)) for one in done) < rounds and len(done) < rounds + repeats:
         chance.shuffle(order)
         done.append(_round(contenders, order))
         if len(done) <= rounds:

@@ -33,11 +33,14 @@ class BenchSummary:
     verdict: list[str]
     files: list[str]
     disturbed: bool
+    quick: bool = False
 
     def __str__(self) -> str:
         """One screen."""
         lines = [self.question, *(f"  {sentence}" for sentence in self.verdict)]
-        if self.disturbed:
+        if self.quick:
+            lines.append("  A quick run proves that it works; its figures mean nothing.")
+        elif self.disturbed:
             lines.append("  The machine was busy with other things: trust the ratios, not the rates.")
         return "\n".join([*lines, *(f"  wrote {path}" for path in self.files)])
 
@@ -64,7 +67,7 @@ def bench(
         rounds: That count.
         threads: Processors to use; all that this process may use where left out.
         studies: Folder with results of `keyart experiment`, to set quality beside cost.
-        quick: A few seconds: two rounds of few posters, without peers that need an environment of their own.
+        quick: A few seconds: one round of few posters, without peers that need an environment of their own.
     """
     wish = Wish(rounds=rounds, quick=quick, posters=posters, threads=threads, studies=studies)
     result, files = ask(question, wish, out)
@@ -73,6 +76,7 @@ def bench(
         verdict=list(result.findings.verdict),
         files=[str(path) for path in files],
         disturbed=bool(result.findings.disturbed),
+        quick=quick,
     )
 
 

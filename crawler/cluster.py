@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+import uuid
 from collections import Counter, deque
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -31,9 +32,9 @@ from crawler.archive import Manifest, opened_for_crawl
 from crawler.crawl import CrawlOptions, ShardCrawler
 from crawler.errors import WorkFailed
 from crawler.frontier import check_image_base, measure, plans, remaining, revisits, select
+from crawler.monitor import Monitor, Tally, unseen
 from crawler.politeness import Ledger, Renewal, Share
 from crawler.progress import Advance, silent
-from crawler.records import Reason, ShardPlan, ShardReceipt
 from crawler.shards import committed_shards, count_outcomes, read_sidecar
 from crawler.storage import open_store
 
@@ -42,12 +43,18 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from crawler.monitor import Observe
+    from crawler.records import ShardPlan, ShardReceipt
     from crawler.storage import Place, Store
 
 _log = logging.getLogger(__name__)
 
 GRACE_S: Final = 1.0
 """After Ctrl-C, for the shards in flight; what is not committed by then is fetched again by the next call."""
+LOOK_S: Final = 1.0
+"""Between two looks at how a crawl stands."""
+MOST_CRAWLS: Final = 8
+"""Crawls at the same time on one cluster whose progress is remembered."""
 MOST_LOSSES: Final = 20
 """Workers that one shard may lose (to kills, nodes, memory) before it is given up."""
 
@@ -128,7 +135,11 @@ class CrawlReport:
 
 
 def crawl(
-    catalog: pl.DataFrame | pl.LazyFrame, archive: Place, options: CrawlOptions, advance: Advance = silent
+    catalog: pl.DataFrame | pl.LazyFrame,
+    archive: Place,
+    options: CrawlOptions,
+    advance: Advance = silent,
+    observe: Observe = unseen,
 ) -> CrawlReport:
     """Fetch the posters of a catalogue into an archive; what is there already is not fetched again.
 
@@ -136,7 +147,8 @@ def crawl(
         catalog: With the columns of ``crawler.catalog.CATALOG_SCHEMA``.
         archive: Folder or URL; made if there is none.
         options: Where from, how fast, which movies.
-        advance: Told the number of posters of each finished shard.
+        advance: Told how many posters have ended, about once a second.
+        observe: Told how the crawl stands, about once a second.
 
     Returns:
         Counts over the whole archive and of this call.
@@ -154,19 +166,57 @@ def crawl(
         image_base=check_image_base(options.image_base),
         shard_size=options.shard_size,
     )
+    store = open_store(archive)
     with opened_for_crawl(archive, manifest) as folder:
         before = set(committed_shards(folder))
-        advance(min(len(before) * options.shard_size, requested))
+        there = min(len(before) * options.shard_size, requested)
+        advance(there)
         if options.retry_failed or options.refresh:
             todo = revisits(sorted(before), functools.partial(read_sidecar, folder), options.retry_failed)
+            monitor = Monitor(None, store, observe)
         else:
             todo = remaining(plans(selected, options.image_base, options.shard_size), before)
+            monitor = Monitor(requested - there, store, observe)
         first = next(todo, None)
-        receipts = _run(chain([first], todo), folder, options, advance) if first else []
-        return _report(folder, open_store(archive).url, requested, len(before), receipts, time.monotonic() - started_s)
+        receipts = _run(chain([first], todo), folder, options, _Watch(monitor, advance)) if first else []
+        return _report(folder, store.url, requested, len(before), receipts, time.monotonic() - started_s)
 
 
-def _run(todo: Iterator[ShardPlan], folder: Store, options: CrawlOptions, advance: Advance) -> list[ShardReceipt]:
+class _Watch:
+    """Asks the cluster how far the shards in flight are, and tells whoever looks on."""
+
+    def __init__(self, monitor: Monitor, advance: Advance) -> None:
+        self._monitor = monitor
+        self._advance = advance
+        self._shown = 0
+        self._rates: dict[str, float] = {}
+        self.crawl_id = uuid.uuid4().hex
+
+    def look(self, ledger: Any, receipts: list[ShardReceipt], names: list[str]) -> None:
+        """Look at the crawl as it stands.
+
+        Args:
+            ledger: The cluster's.
+            receipts: Of the finished shards.
+            names: Shards in flight; those are counted as far as their workers have reported.
+        """
+        live: list[Tally] = []
+        try:
+            live, self._rates = ray.get(ledger.standing.remote(self.crawl_id, names), timeout=LOOK_S)
+        except (RayError, TimeoutError) as error:  # it is restarted or far away; the next look may find it
+            _log.info("the ledger did not say how the crawl stands: %s", str(error).partition("\n")[0])
+        snapshot = self._monitor.update(Tally.total([*map(Tally.of, receipts), *live]), self._rates)
+        self._advance(snapshot.tally.done - self._shown, str(snapshot))
+        self._shown = snapshot.tally.done
+
+    def finish(self, receipts: list[ShardReceipt]) -> None:
+        """Take the last look, however the crawl ended."""
+        tally = Tally.total(map(Tally.of, receipts))
+        self._advance(tally.done - self._shown)
+        self._monitor.finish(tally, self._rates)
+
+
+def _run(todo: Iterator[ShardPlan], folder: Store, options: CrawlOptions, watch: _Watch) -> list[ShardReceipt]:
     """Keep as many shards in work as there are workers, until all are done or have failed for good."""
     shards = _Shards(todo)
     with connected(options.workers_used):
@@ -175,27 +225,31 @@ def _run(todo: Iterator[ShardPlan], folder: Store, options: CrawlOptions, advanc
         task = ray.remote(_crawl_shard).options(num_cpus=share, max_retries=0)
         ledger = _ledger()
         in_flight: dict[ray.ObjectRef[Any], ShardPlan] = {}
+        looked_s = time.monotonic()
         try:
             while True:
                 while len(in_flight) < options.workers_used and (plan := shards.next()):
-                    in_flight[task.remote(plan, folder, options, ledger)] = plan
+                    in_flight[task.remote(plan, folder, options, ledger, watch.crawl_id)] = plan
                 if not in_flight:
                     break
-                _settle(in_flight, shards, advance)
+                _settle(in_flight, shards, LOOK_S)
+                if time.monotonic() - looked_s >= LOOK_S:
+                    looked_s = time.monotonic()
+                    watch.look(ledger, shards.receipts, [plan.name for plan in in_flight.values()])
         except KeyboardInterrupt:
             end_s = time.monotonic() + GRACE_S
             while in_flight and (left_s := end_s - time.monotonic()) > 0:
-                _settle(in_flight, shards, advance, left_s)
+                _settle(in_flight, shards, left_s)
             for reference in in_flight:
                 ray.cancel(reference, force=True)
             raise
+        finally:
+            watch.finish(shards.receipts)
     shards.check()
     return shards.receipts
 
 
-def _settle(
-    in_flight: dict[ray.ObjectRef[Any], ShardPlan], shards: _Shards, advance: Advance, timeout_s: float | None = None
-) -> None:
+def _settle(in_flight: dict[ray.ObjectRef[Any], ShardPlan], shards: _Shards, timeout_s: float) -> None:
     """Wait for one shard in flight, and take note of how it ended."""
     ready, _ = ray.wait(list(in_flight), num_returns=1, timeout=timeout_s)
     for reference in ready:
@@ -209,7 +263,6 @@ def _settle(
             shards.failed(plan, cause if isinstance(cause, OSError) else error)
         else:
             shards.finished(plan, receipt)
-            advance(len(plan.requests), _note(shards.receipts))
 
 
 class _Shards:
@@ -263,13 +316,13 @@ class _Shards:
             raise WorkFailed(msg)
 
 
-def _crawl_shard(plan: ShardPlan, folder: Store, options: CrawlOptions, ledger: Any) -> ShardReceipt:
+def _crawl_shard(plan: ShardPlan, folder: Store, options: CrawlOptions, ledger: Any, crawl_id: str) -> ShardReceipt:
     """Run in a worker process."""
-    return _shard_crawler(options, ledger).crawl(plan, folder)
+    return _shard_crawler(options, ledger, crawl_id).crawl(plan, folder)
 
 
 @functools.lru_cache(maxsize=1)
-def _shard_crawler(options: CrawlOptions, ledger: Any) -> ShardCrawler:
+def _shard_crawler(options: CrawlOptions, ledger: Any, crawl_id: str) -> ShardCrawler:
     """Keep the loop and its connections open from one shard of a crawl to the next."""
 
     async def renew(renewal: Renewal) -> Share:
@@ -278,7 +331,10 @@ def _shard_crawler(options: CrawlOptions, ledger: Any) -> ShardCrawler:
         except RayError as error:
             raise OSError(str(error).partition("\n")[0]) from error
 
-    return ShardCrawler(options, renew).__enter__()
+    def report(name: str, tally: Tally) -> None:
+        ledger.report.remote(crawl_id, name, tally)  # whether it arrives is nobody's worry: the next one will
+
+    return ShardCrawler(options, renew, report).__enter__()
 
 
 class _ClusterLedger:
@@ -287,8 +343,22 @@ class _ClusterLedger:
     def __init__(self) -> None:
         self._ledger = Ledger()
 
+        self._tallies: dict[str, dict[str, Tally]] = {}
+
     def renew(self, renewal: Renewal) -> Share:
         return self._ledger.renew(renewal, time.monotonic())
+
+    def report(self, crawl_id: str, name: str, tally: Tally) -> None:
+        """Remember how far a shard is; a worker that starts it again begins anew."""
+        self._tallies.setdefault(crawl_id, {})[name] = tally
+        while len(self._tallies) > MOST_CRAWLS:
+            del self._tallies[next(iter(self._tallies))]
+
+    def standing(self, crawl_id: str, names: list[str]) -> tuple[list[Tally], dict[str, float]]:
+        """Say how far these shards are, and what every host may be asked; other shards of the crawl are forgotten."""
+        known = self._tallies.get(crawl_id, {})
+        self._tallies[crawl_id] = {name: known[name] for name in names if name in known}
+        return list(self._tallies[crawl_id].values()), self._ledger.rates()
 
 
 def _ledger() -> Any:
@@ -303,12 +373,6 @@ def _ledger() -> Any:
         max_task_retries=-1,
     )
     return actor.remote()
-
-
-def _note(receipts: list[ShardReceipt]) -> str:
-    failed = sum((Counter(receipt.failed) for receipt in receipts), Counter[Reason]())
-    worst = ", ".join(f"{reason} {count:,}" for reason, count in failed.most_common(2))
-    return f"ok {sum(receipt.ok for receipt in receipts):,}" + (f", {worst}" if worst else "")
 
 
 def _report(  # noqa: PLR0913, PLR0917  its fields

@@ -10,7 +10,7 @@ import socket
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import uvloop
 
@@ -18,19 +18,27 @@ from crawler.commit import staging
 from crawler.errors import UnusableInput
 from crawler.fetch import Fetcher, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection, check_image_base
+from crawler.inspection import Inspection
 from crawler.politeness import Gate, LedgerClient
-from crawler.records import Failure, Fetched, PosterRecord, Reason
+from crawler.records import Failure, PosterRecord, Reason
 from crawler.shards import open_shard, read_outcomes, read_sidecar, write_shard
 from crawler.storage import open_store
-from crawler.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
+    from crawler.monitor import Tally
     from crawler.records import PosterRequest, ShardPlan, ShardReceipt
     from crawler.storage import Place, Store
+
+
+REPORT_S: Final = 1.0
+"""Between two reports of a worker on the shard that it is at."""
+
+Report: TypeAlias = "Callable[[str, Tally], None]"
+"""Receives a shard's name and what has become of its posters so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +55,7 @@ class CrawlOptions:
     """Shards in work at once, each in a process of its own."""
     shard_size: int = 1000
     """Posters requested per shard; also what a kill costs at most."""
-    spool_bytes: int = 64 * 2**20
+    spool_bytes: int = 16 * 2**20
     """Bodies of one shard that wait in memory to be written, the others in a file; 1,000 posters have 14 MB."""
     retry_failed: tuple[str, ...] = ()
     """Only ask again for the failed posters of shards that exist, of these reasons."""
@@ -88,13 +96,15 @@ class ShardCrawler:
         ...     receipt = crawler.crawl(plan, folder)
     """
 
-    def __init__(self, options: CrawlOptions, ledger: LedgerClient) -> None:
+    def __init__(self, options: CrawlOptions, ledger: LedgerClient, report: Report | None = None) -> None:
         """Prepare; nothing is opened before ``__enter__``.
 
         Args:
             options: Shared by all workers of a crawl.
             ledger: Reaches the ledger that all workers share.
+            report: Is told once a second how far the shard in work is.
         """
+        self._report = report
         self._options = options
         worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         gate = Gate(ledger, worker=worker, rate=options.rate, connections=options.connections)
@@ -129,27 +139,37 @@ class ShardCrawler:
         """
         store = open_store(folder)
         with staging(store) as stage, Spool(stage, plan.name, self._options.spool_bytes) as spool:
-            outcomes = self._runner.run(self._outcomes(plan.requests, spool))
+            outcomes = self._runner.run(self._outcomes(plan, spool))
             if not plan.revisit:
                 return write_shard(store, plan.name, outcomes, spool.body)
             return _rewrite(store, plan.name, outcomes, spool)
 
-    async def _outcomes(self, requests: Sequence[PosterRequest], spool: Spool) -> list[PosterRecord | Failure]:
-        left = iter(requests)
-        outcomes: list[PosterRecord | Failure] = []
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._options.connections, len(requests))):
-                group.create_task(self._drain(left, spool, outcomes))
-        return outcomes
+    async def _outcomes(self, plan: ShardPlan, spool: Spool) -> list[PosterRecord | Failure]:
+        left = iter(plan.requests)
+        inspection = Inspection(self._threads, spool.keep)
+        reporting = asyncio.create_task(self._tell(plan.name, inspection))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._options.connections, len(plan.requests))):
+                    group.create_task(self._drain(left, inspection))
+            return await inspection.finish()
+        except ExceptionGroup as errors:  # one is enough to give the shard up, and its kind says why
+            raise errors.exceptions[0] from errors
+        finally:
+            reporting.cancel()
 
-    async def _drain(self, left: Iterator[PosterRequest], spool: Spool, outcomes: list[PosterRecord | Failure]) -> None:
+    async def _tell(self, name: str, inspection: Inspection) -> None:
+        while self._report is not None:
+            await asyncio.sleep(REPORT_S)
+            self._report(name, inspection.tally())
+
+    async def _drain(self, left: Iterator[PosterRequest], inspection: Inspection) -> None:
         """Fetch one poster after the other until none is left."""
-        loop = asyncio.get_running_loop()
         for request in left:
             outcome = await self._fetcher.fetch(request)
-            if isinstance(outcome, Fetched):
-                outcome = await loop.run_in_executor(self._threads, verify, outcome)
-            outcomes.append(spool.keep(outcome) if isinstance(outcome, PosterRecord) else outcome)
+            await inspection.add(outcome)
+            self._fetcher.release(outcome)
+            del outcome  # or its body would live until the next one has come
 
 
 def _rewrite(folder: Store, name: str, outcomes: list[PosterRecord | Failure], spool: Spool) -> ShardReceipt:

@@ -38,6 +38,11 @@ PASSING: Final = frozenset(
 )
 """Reasons that may be gone a moment later; only these are tried again."""
 
+LARGE_BYTES: Final = SIZE_LIMIT_BYTES
+"""A body beyond this is large; the posters of a crawl are not, at any width but the original one."""
+LARGE_AT_ONCE: Final = 8
+"""Large bodies in memory; others wait unread in their sockets. 64 connections hold 32 MiB of them, 32 besides."""
+
 _ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], Reason], ...]] = (
     ((TimeoutError,), Reason.TIMEOUT),
     ((aiohttp.ClientConnectorDNSError,), Reason.DNS),
@@ -81,7 +86,6 @@ class FetchOptions:
     """All attempts and the waits between them; waiting for the rate limit is not counted."""
     redirects: int = 5
     body_limit_bytes: int = 4 * 2**20
-    """64 connections hold at most 256 MiB."""
     allow_private: bool = False
     """Whether loopback, private and link-local addresses may be asked."""
     insecure_host: str | None = None
@@ -123,7 +127,8 @@ class Fetcher:
         self._options = options
         self._connections = connections
         self._gate = gate
-        self._robots: dict[str, asyncio.Task[Robots | Reason]] = {}
+        self._robots: dict[tuple[str, str], asyncio.Task[Robots | Reason]] = {}
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -160,7 +165,7 @@ class Fetcher:
         await self._session.close()
 
     async def fetch(self, request: PosterRequest) -> Fetched | Failure:
-        """Fetch one poster, with as many attempts as it takes and the options allow."""
+        """Fetch one poster, with as many attempts as it takes and the options allow; see ``release`` for the body."""
         options = self._options
         left_s = options.poster_s
         attempts = 0
@@ -189,6 +194,11 @@ class Fetcher:
                 )
             await asyncio.sleep(wait_s)
 
+    def release(self, outcome: Fetched | Failure) -> None:
+        """Say that a body that ``fetch`` returned is in safe hands, so that another large one may come."""
+        if isinstance(outcome, Fetched) and len(outcome.body) > LARGE_BYTES:
+            self._large.release()
+
     async def _follow(
         self, url: str, left_s: float, conditions: Mapping[str, str] | None = None, *, robots: bool = False
     ) -> _Answer:
@@ -206,7 +216,7 @@ class Fetcher:
             answer = await self._turn(target, left_s - took_s, limit_bytes, conditions)
             took_s += answer.took_s
             if answer.status not in _REDIRECTS:
-                return replace(answer, took_s=took_s)
+                return answer if hop == 0 else replace(answer, took_s=took_s)
             url = _joined(target, answer.headers.get("Location", ""))
         return replace(answer, took_s=took_s)
 
@@ -214,10 +224,11 @@ class Fetcher:
         """Say why robots.txt forbids a request; it is read once per host and process."""
         if self._options.ignore_robots:
             return None
-        origin = str(target.origin())
-        if origin not in self._robots:
-            self._robots[origin] = asyncio.create_task(self._read_robots(origin))
-        robots = await asyncio.shield(self._robots[origin])
+        origin = (target.scheme, target.raw_authority)
+        asked = self._robots.get(origin)
+        if asked is None:
+            asked = self._robots[origin] = asyncio.create_task(self._read_robots(str(target.origin())))
+        robots = asked.result() if asked.done() else await asyncio.shield(asked)
         if isinstance(robots, Reason):
             self._robots.pop(origin, None)  # unreachable: the next attempt asks again
             return robots
@@ -270,13 +281,33 @@ class Fetcher:
                 return _Answer(status=response.status, reason=_reason_of(response.status), retry_after_s=wait_s)
             if (response.content_length or 0) > limit_bytes:
                 return _Answer(status=_OK, reason=Reason.TOO_LARGE)
-            body = await _read(response.content, limit_bytes)
+            body = await self._read(response.content, limit_bytes)
             if body is None:
                 return _Answer(status=_OK, reason=Reason.TOO_LARGE)
             return _Answer(status=_OK, headers=response.headers, body=body)
         finally:
             # A body read to its end leaves the connection open for the next poster; anything else closes it.
             response.release() if response.content.is_eof() else response.close()
+
+    async def _read(self, content: aiohttp.StreamReader, limit_bytes: int) -> bytes | None:
+        """Read a body of at most ``limit_bytes``; None where it is longer."""
+        pieces: list[bytes] = []
+        size_bytes, large = 0, False
+        try:
+            async for piece in content.iter_any():
+                size_bytes += len(piece)
+                if size_bytes > limit_bytes:
+                    return None
+                pieces.append(piece)
+                if size_bytes > LARGE_BYTES and not large:
+                    await self._large.acquire()
+                    large = True
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            large = False  # from here on the caller answers for it
+            return body
+        finally:
+            if large:
+                self._large.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,18 +353,6 @@ def is_public(address: str) -> bool:
         if number.ipv4_mapped is not None:
             return True
     return number.is_global and not number.is_multicast
-
-
-async def _read(content: aiohttp.StreamReader, limit_bytes: int) -> bytes | None:
-    """Read a body of at most ``limit_bytes``; None where it is longer."""
-    pieces: list[bytes] = []
-    size_bytes = 0
-    async for piece in content.iter_any():
-        size_bytes += len(piece)
-        if size_bytes > limit_bytes:
-            return None
-        pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _conditions(request: PosterRequest) -> Mapping[str, str] | None:

@@ -139,6 +139,8 @@ class Ledger:
         period_s = _period_s(host.rate)
         for name in [name for name, holder in host.holders.items() if now_s - holder.seen_s > VALID_S + period_s + 1]:
             del host.holders[name]
+        if not host.holders and now_s - host.cut_s > _RECOVERY_S:
+            host.rate = renewal.rate  # a new crawl of a host that is well: the last one's limit was the last one's
         holder = host.holders.setdefault(renewal.worker, _Holder(renewal=renewal, seen_s=now_s))
         holder.renewal, holder.seen_s = renewal, now_s
         cap = min(other.renewal.rate for other in host.holders.values())
@@ -157,6 +159,10 @@ class Ledger:
             blocked_s=max(0.0, host.blocked_until_s - now_s),
             rate=host.rate,
         )
+
+    def rates(self) -> dict[str, float]:
+        """Requests per second that each host may be asked now that somebody asks."""
+        return {name: host.rate for name, host in self._hosts.items() if host.holders}
 
 
 def _adapt(host: _Host, renewal: Renewal, cap: float, now_s: float) -> None:
@@ -314,6 +320,9 @@ class _HostGate:
         self._renewing: asyncio.Task[None] | None = None
 
     async def enter(self) -> Reason | None:
+        if not self._waiting and self._troubles < GIVE_UP_AFTER and self.share is not None and not self._wait_s():
+            self._send()  # nobody is in line: the common case without a rate limit
+            return None
         self._waiting += 1
         self._peak = max(self._peak, self._waiting + self._sent)
         try:
@@ -333,12 +342,16 @@ class _HostGate:
                             await self._changed.wait()
                     except TimeoutError:
                         continue
-                self._sent += 1
-                if self.share and self.share.places < UNLIMITED:
-                    self._next_s = self._now_s() + self.share.period_s / self.share.places
+                self._send()
                 return None
         finally:
             self._waiting -= 1
+
+    def _send(self) -> None:
+        self._sent += 1
+        self._peak = max(self._peak, self._waiting + self._sent)
+        if self.share and self.share.places < UNLIMITED:
+            self._next_s = self._now_s() + self.share.period_s / self.share.places
 
     def _given_up(self) -> bool:
         """Say whether the host has failed for so long that only a probe is sent now and then."""

@@ -55,6 +55,8 @@ class Robots:
 
     def allows(self, path: str) -> bool:
         """Say whether a path, with its query, may be fetched: the longest matching rule decides, allow on a tie."""
+        if not self.rules:
+            return True
         path = _normal(path)
         matching = [(len(pattern), allowed) for allowed, pattern in self.rules if _matches(_normal(pattern), path)]
         return path == "/robots.txt" or max(matching, default=(0, True))[1]

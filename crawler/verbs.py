@@ -14,6 +14,7 @@ from crawler.crawl import CrawlOptions
 from crawler.duplicates import POSTER_DISTANCE, DuplicatesReport, duplicates
 from crawler.fetch import USER_AGENT, FetchOptions
 from crawler.frontier import TMDB_IMAGE_BASE, Selection
+from crawler.monitor import metrics_served
 from crawler.progress import progress_bar
 from crawler.records import Reason
 from crawler.removal import RemovalReport, remove
@@ -51,6 +52,7 @@ def crawl(
     ignore_robots: Annotated[bool, Parameter(negative="")] = False,
     insecure_host: str | None = None,
     allow_private: Annotated[bool, Parameter(negative="")] = False,
+    metrics_port: int | None = None,
 ) -> CrawlReport:
     """Fetch a catalogue's posters into an archive of shards; the same command again resumes.
 
@@ -73,6 +75,7 @@ def crawl(
         ignore_robots: Do not read robots.txt; only for hosts whose owner agreed.
         insecure_host: The one host whose TLS certificate is not verified.
         allow_private: Also fetch from loopback and private addresses, like a server on this machine.
+        metrics_port: Serve progress to Prometheus on this port of the loopback address.
     """
     options = CrawlOptions(
         image_base=image_base,
@@ -93,8 +96,8 @@ def crawl(
         ),
     )
     movies = scan_catalog(catalog)
-    with progress_bar("posters", total=None) as advance:
-        return crawl_catalog(movies, output, options, advance)
+    with progress_bar("posters", total=None) as advance, metrics_served(metrics_port) as observe:
+        return crawl_catalog(movies, output, options, advance, observe)
 
 
 def archive_verify(folder: str) -> VerifyReport:

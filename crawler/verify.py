@@ -23,8 +23,11 @@ from crawler.records import Failure, Fetched, PosterRecord, Reason
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PIXEL_LIMIT: Final = 25_000_000
-"""Pixels that a poster may have: four times the largest that TMDb serves (2000x3000)."""
+PIXEL_LIMIT: Final = 12_000_000
+"""Pixels that a poster may have: twice the largest that TMDb serves (2000x3000)."""
+
+CONVERTED_PIXEL_LIMIT: Final = 6_500_000
+"""Pixels of a PNG or WebP: their decoders hold the picture several times over, 25 bytes a pixel."""
 
 JPEG_QUALITY: Final = 95
 """Of a JPEG that is made from a PNG or WebP, without chroma subsampling."""
@@ -124,17 +127,22 @@ def difference_hash(luma: NDArray[np.uint8]) -> int:
 def _difference_bits(luma: NDArray[np.uint8]) -> Any:
     height, width = luma.shape
     bits = np.uint64(0)
+    columns = np.empty(width, np.uint32)
     for row in range(HASH_HEIGHT):
         top = row * height // HASH_HEIGHT
         bottom = max((row + 1) * height // HASH_HEIGHT, top + 1)
+        columns[:] = 0
+        for y in range(top, bottom):
+            line = luma[y]
+            for x in range(width):  # along the memory and without a branch: this loop is what vectorises
+                columns[x] += line[x]
         left_sum, left_count = np.int64(0), np.int64(1)
         for column in range(HASH_WIDTH + 1):
             left = column * width // (HASH_WIDTH + 1)
             right = max((column + 1) * width // (HASH_WIDTH + 1), left + 1)
             cell_sum = np.int64(0)
-            for y in range(top, bottom):
-                for x in range(left, right):
-                    cell_sum += luma[y, x]
+            for x in range(left, right):
+                cell_sum += columns[x]
             cell_count = np.int64((bottom - top) * (right - left))
             if column > 0:
                 # Means are compared as fractions, so that no rounding decides a bit.
@@ -161,10 +169,13 @@ def _inspect_other(body: bytes, pixel_limit: int) -> Inspected | Reason:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about sizes, which are checked here, and about odd metadata
             picture = Image.open(io.BytesIO(body), formats=("PNG", "WEBP"))
-            if picture.height * picture.width > pixel_limit:
+            if picture.height * picture.width > min(pixel_limit, CONVERTED_PIXEL_LIMIT):
                 return Reason.TOO_LARGE
             picture.load()
-            rgb = np.asarray(_flat(picture))
+            flat = _flat(picture)
+            del picture  # what is not needed any more does not stand beside what comes next
+            rgb = np.asarray(flat)
+            del flat
     except Image.DecompressionBombError:
         return Reason.TOO_LARGE
     except (OSError, ValueError, SyntaxError, EOFError):  # how Pillow's readers say that a file is broken
@@ -177,9 +188,12 @@ def _flat(picture: Image.Image) -> Image.Image:
     """8-bit RGB on white, as a browser on a white page shows it."""
     if picture.mode.startswith("I"):  # 16 bits a pixel: keep the high byte, where convert() would clip
         return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    with_alpha = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, with_alpha).convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    with_alpha = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    return white
 
 
 def _inspected(body: bytes, luma: NDArray[np.uint8]) -> Inspected:

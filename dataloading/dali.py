@@ -8,10 +8,7 @@ the reference's way, and so does a whole batch that DALI refuses; none of them e
 from __future__ import annotations
 
 import logging
-import math
 import os
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,30 +17,32 @@ from nvidia import dali
 from nvidia.dali.pipeline import Pipeline
 
 from crawler.errors import UnusableInput
-from dataloading.jpeg import JpegHeader, read_header
-from dataloading.prepare import LIMIT_SIDE, Prepared, batch_memory
+from crawler.records import Reason
+from dataloading.graph_numbers import numbers
+from dataloading.jpeg import JpegHeader, has_end, read_header
+from dataloading.prepare import FLOAT32_NCHW, LIMIT_SIDE, Layout, Number, Output, Prepared, batch_memory
 from dataloading.preprocess import Draw, Interpolation, Preprocess, draw
-from dataloading.reference import ReferencePreparer
+from dataloading.reference import normalized, prepare_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from crawler.records import Reason
 
 log = logging.getLogger(__name__)
 
 fn: Final[Any] = dali.fn  # both are filled at run time and have no types
 types: Final[Any] = dali.types
+backend: Final[Any] = dali.backend
 
 BATCH: Final = 128
 """Posters that a graph takes at once; more are given to it in turns."""
 
+HARDWARE_SHARE: Final = 0.65
+"""DALI's own choice."""
+
 _COLOUR_CHANNELS: Final = 3
-_END_OF_IMAGE: Final = b"\xff\xd9"
-_END_WITHIN: Final = 64
-"""Bytes from the end of the file in which a whole JPEG has its end marker; a cut one has none."""
+_TYPES: Final = {Number.FLOAT32: types.FLOAT, Number.FLOAT16: types.FLOAT16, Number.UINT8: types.UINT8}
 
 
 class DaliPreparer:
@@ -56,8 +55,15 @@ class DaliPreparer:
         [<Reason.NOT_AN_IMAGE: 'not_an_image'>]
     """
 
-    def __init__(
-        self, spec: Preprocess, threads: int | None = None, device: str = "auto", device_id: int | None = None
+    def __init__(  # noqa: PLR0913 - one argument for each independent choice
+        self,
+        spec: Preprocess,
+        threads: int | None = None,
+        device: str = "auto",
+        device_id: int | None = None,
+        *,
+        output: Output = FLOAT32_NCHW,
+        hardware_share: float = HARDWARE_SHARE,
     ) -> None:
         """Take the choices; graphs are built when they are first needed.
 
@@ -66,120 +72,107 @@ class DaliPreparer:
             threads: That decode on the CPU; None means as many as this process may use.
             device: ``gpu`` (decode mixed, the rest on the device), ``cpu``, or ``auto``: ``gpu`` where there is one.
             device_id: Which GPU; None takes ``LOCAL_RANK``, or the first.
+            output: Form of the batch; DALI has no bfloat16.
+            hardware_share: Of the JPEGs, what a GPU's own decoder takes, 0 to 1; the rest is decoded by CUDA.
 
         Raises:
-            UnusableInput: ``device`` is none of these, or ``gpu`` on a machine without one.
+            UnusableInput: ``device`` is none of these, or ``gpu`` on a machine without one, or the form is not DALI's.
         """
         has_gpu = Path("/dev/nvidia0").exists()
         if device not in {"auto", "cpu", "gpu"} or (device == "gpu" and not has_gpu):
             found = "an NVIDIA GPU" if has_gpu else "no NVIDIA GPU"
             msg = f"dali device {device!r}: expected auto, cpu, or gpu where there is one; this machine has {found}"
             raise UnusableInput(msg)
+        if output.number not in _TYPES:
+            msg = f"dali number {output.number}: expected {', '.join(_TYPES)}; native makes {output.number}"
+            raise UnusableInput(msg)
         self.spec = spec
+        self._output, self._hardware_share = output, hardware_share
         self.device = ("gpu" if has_gpu else "cpu") if device == "auto" else device
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._device_id = int(os.environ.get("LOCAL_RANK", "0")) if device_id is None else device_id
-        self._slow = ReferencePreparer(spec, threads=self._threads)
+        self._device_id = _device_of_rank() if device_id is None and self.device == "gpu" else device_id or 0
         self._graphs: dict[bool, Pipeline] = {}
 
     def prepare(
         self,
         bodies: Sequence[bytes],
         draws: Sequence[Draw] | None = None,
-        out: NDArray[np.float32] | None = None,
+        out: NDArray[Any] | None = None,
     ) -> Prepared:
         """Prepare a batch; see ``dataloading.prepare.Preparer``."""
-        images = batch_memory(self.spec, bodies, draws, out)
+        images = batch_memory(self.spec, bodies, draws, out, self._output)
         reasons: list[Reason | None] = [None] * len(bodies)
         evaluation = self.spec.for_evaluation()
         plans: dict[int, Draw] = {}
+        sizes: dict[int, tuple[int, int]] = {}
         slow: list[int] = []
         for place, body in enumerate(bodies):
             size = plain_jpeg_size(body)
             if size is None:
                 slow.append(place)
             else:
+                sizes[place] = size
                 plans[place] = draws[place] if draws is not None else draw(evaluation, *size)
         for turned in (False, True):
             places = [place for place, plan in plans.items() if self._turns(plan) is turned]
             for begin in range(0, len(places), BATCH):
-                slow += self._run(places[begin : begin + BATCH], bodies, plans, images, turned=turned)
+                some = places[begin : begin + BATCH]
+                if not self._run(
+                    some, [bodies[at] for at in some], [plans[at] for at in some], sizes, images, turned=turned
+                ):
+                    slow += some
         for place in slow:
-            given = None if draws is None else [draws[place]]
-            prepared = self._slow.prepare([bodies[place]], given, images[place : place + 1])
-            reasons[place] = prepared.reasons[0]
+            reasons[place] = self._fill_slowly(images[place], bodies[place], None if draws is None else draws[place])
         return Prepared(images=images, reasons=reasons)
 
     def _turns(self, plan: Draw) -> bool:
         return bool(plan.angle)
 
-    def _run(
+    def _run(  # noqa: PLR0913 - a part of a batch, in its parts
         self,
-        places: Sequence[int],
-        bodies: Sequence[bytes],
-        plans: dict[int, Draw],
-        images: NDArray[np.float32],
+        places: list[int],
+        bodies: list[bytes],
+        plans: list[Draw],
+        sizes: dict[int, tuple[int, int]],
+        images: NDArray[Any],
         *,
         turned: bool,
-    ) -> list[int]:
-        """Fill ``images`` at ``places``; return those that must go the reference's way."""
+    ) -> bool:
+        """Fill ``images`` at ``places``, or say that they must go the reference's way."""
         bicubic = self.spec.interpolation is Interpolation.BICUBIC
         if not places or (bicubic and (turned or self.spec.antialias)):
-            return list(places)  # DALI cannot turn with it, and its widened cubic filter is up to 8/255 from Pillow's
+            return False  # DALI cannot turn with it, and its widened cubic filter is up to 8/255 from Pillow's
         if turned not in self._graphs:
             self._graphs[turned] = self._build(turned=turned)
         graph = self._graphs[turned]
-        chosen = [plans[place] for place in places]
-        graph.feed_input("bodies", [np.frombuffer(bodies[place], np.uint8) for place in places])
-        for name, values in self._numbers(chosen, turned=turned):
+        graph.feed_input("bodies", [np.frombuffer(body, np.uint8) for body in bodies])
+        for name, values in numbers(self.spec, plans, [sizes[place] for place in places], turned=turned):
             graph.feed_input(name, list(values))
         try:
             batch: Any = graph.run()[0]
-            found: NDArray[np.float32] = (batch.as_cpu() if self.device == "gpu" else batch).as_array()
+            found: NDArray[Any] = (batch.as_cpu() if self.device == "gpu" else batch).as_array()
         except RuntimeError as error:
             log.info("DALI refused a batch, which goes the reference's way: %s", error)
             del self._graphs[turned]  # a graph that failed cannot be run again
-            return list(places)
-        if list(places) == list(range(places[0], places[0] + len(places))):
+            return False
+        if places == list(range(places[0], places[0] + len(places))):
             images[places[0] : places[0] + len(places)] = found
         else:
-            images[list(places)] = found
-        return []
+            images[places] = found
+        return True
 
-    def _numbers(self, plans: Sequence[Draw], *, turned: bool) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Give the numbers of the draws, one row a poster, under the names of the graph's inputs."""
-        size = self.spec.size
-        windows = [plan.window(size) for plan in plans]
-        yield "start", np.array([(plan.top, plan.left) for plan in plans], np.int32)
-        yield "shape", np.array([(plan.height, plan.width) for plan in plans], np.int32)
-        yield "mirror", np.array([plan.flip for plan in plans], np.int32)
-        if turned:
-            yield "angle", np.array([plan.angle for plan in plans], np.float32)
-            yield "window", np.array(windows, np.int32)
-            parts = [(0, 0, plan.frame_height, plan.frame_width) for plan in plans]
-        else:
-            parts = [(*window, size, size) for window in windows]
-        rows = [
-            _Axis.of(plan.height, plan.frame_height, top, height, self.spec)
-            for plan, (top, _, height, _) in zip(plans, parts, strict=True)
-        ]
-        columns = [
-            _Axis.of(plan.width, plan.frame_width, left, width, self.spec)
-            for plan, (_, left, _, width) in zip(plans, parts, strict=True)
-        ]
-        axes = list(zip(rows, columns, strict=True))
-        yield "size", np.array([(len(y.gain), len(x.gain)) for y, x in axes], np.float32)
-        yield "low", np.array([(y.low, x.low) for y, x in axes], np.float32)
-        yield "high", np.array([(y.high, x.high) for y, x in axes], np.float32)
-        if not self.spec.antialias:
-            return
-        yield "margin", np.array([(-y.margin, -x.margin) for y, x in axes], np.int32)
-        yield "extent", np.array([(y.extent, x.extent) for y, x in axes], np.int32)
-        yield "row_gain", np.stack([y.gain[:, None, None] for y in rows])
-        yield "column_gain", np.stack([x.gain[None, :, None] for x in columns])
+    def _fill_slowly(self, image: NDArray[Any], body: bytes, plan: Draw | None) -> Reason | None:
+        square = prepare_pixels(self.spec, body, plan)
+        if isinstance(square, Reason):
+            image[...] = 0
+            return square
+        bare = self._output.number is Number.UINT8
+        target = image if self._output.layout is Layout.NCHW else image.transpose(2, 0, 1)
+        target[...] = square.transpose(2, 0, 1) if bare else normalized(self.spec, square)
+        return None
 
     def _build(self, *, turned: bool) -> Pipeline:
-        spec, gpu = self.spec, self.device == "gpu"
+        spec, gpu, bare = self.spec, self.device == "gpu", self._output.number is Number.UINT8
         pipeline = Pipeline(
             batch_size=BATCH,
             num_threads=self._threads,
@@ -189,11 +182,15 @@ class DaliPreparer:
             exec_pipelined=False,
         )
         with pipeline:
-            posters = fn.decoders.image(
+            posters = fn.decoders.image_slice(  # what is cut away is not decoded, where the decoder can
                 _given("bodies"),
+                start=_given("region_start"),
+                shape=_given("region_shape"),
+                axis_names="HW",
                 device="mixed" if gpu else "cpu",
                 output_type=types.RGB,
                 jpeg_fancy_upsampling=True,  # as libjpeg does by itself
+                hw_decoder_load=self._hardware_share,
             )
             cuts = _cut(posters, "start", "shape", spec.pad_value)
             squares = self._resize(cuts)
@@ -202,10 +199,10 @@ class DaliPreparer:
             normal = fn.crop_mirror_normalize(
                 squares,
                 mirror=_given("mirror"),
-                mean=[255 * mean for mean in spec.mean],
-                std=[255 * std for std in spec.std],
-                dtype=types.FLOAT,
-                output_layout="CHW",
+                mean=[0.0 if bare else 255 * mean for mean in spec.mean],
+                std=[1.0 if bare else 255 * std for std in spec.std],
+                dtype=_TYPES[self._output.number],
+                output_layout="CHW" if self._output.layout is Layout.NCHW else "HWC",
             )
             pipeline.set_outputs(normal)
         pipeline.build()
@@ -248,51 +245,19 @@ class DaliPreparer:
         return fn.slice(fn.cast(filled, dtype=types.UINT8), start=_given("window"), shape=[size, size], axis_names="HW")
 
 
+def _device_of_rank() -> int:
+    """Take the GPU of this process's rank on its machine; a launcher may show each rank its own GPU alone."""
+    return int(os.environ.get("LOCAL_RANK", "0")) % max(1, backend.GetCUDADeviceCount())
+
+
 def plain_jpeg_size(body: bytes) -> tuple[int, int] | None:
     """Give (height, width) as shown of a JPEG that DALI decodes as the reference does; None for all else."""
     header = read_header(body)
     if not isinstance(header, JpegHeader) or header.components > _COLOUR_CHANNELS:
         return None
-    if max(header.shown_size) > LIMIT_SIDE or body.rfind(_END_OF_IMAGE, -_END_WITHIN) < 0:
+    if max(header.shown_size) > LIMIT_SIDE or not has_end(body):
         return None
     return header.shown_size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Axis:
-    """How one side of a cut becomes one side of a square."""
-
-    margin: int
-    """Black pixels that the cut gets at either end."""
-    extent: int
-    """Of the cut with its margins, in pixels."""
-    low: float
-    """Where the part that becomes the square begins, in pixels of the cut with its margins."""
-    high: float
-    gain: NDArray[np.float32]
-    """What makes up for the margins, for each pixel of the square."""
-
-    @classmethod
-    @lru_cache(maxsize=4096)  # nearly all posters have one of a few sizes
-    def of(cls, length: int, frame: int, offset: int, size: int, spec: Preprocess) -> _Axis:
-        """Plan an axis: ``size`` pixels from ``offset`` on of the ``frame`` that a cut of ``length`` is resized to."""
-        step = length / frame
-        if not spec.antialias:
-            low, high = offset * step, (offset + size) * step
-            return cls(margin=0, extent=length, low=low, high=high, gain=np.ones(size, np.float32))
-        scale = max(step, 1.0)
-        margin = math.ceil(scale) + 1
-        centres = (offset + np.arange(size) + 0.5) * step
-        places = np.floor(centres)[:, None] + np.arange(-margin, margin + 1)
-        weights = np.maximum(1 - np.abs(places + 0.5 - centres[:, None]) / scale, 0)
-        inside = weights * ((places >= 0) & (places < length))
-        return cls(
-            margin=margin,
-            extent=length + 2 * margin,
-            low=margin + offset * step,
-            high=margin + (offset + size) * step,
-            gain=(weights.sum(axis=1) / inside.sum(axis=1)).astype(np.float32),
-        )
 
 
 def _cut(images: Any, start: str, shape: str, fill: int) -> Any:

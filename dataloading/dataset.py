@@ -20,6 +20,7 @@ import polars as pl
 from crawler.errors import UnusableInput
 from crawler.records import Status
 from crawler.shards import SHARD_FOLDER, read_index
+from crawler.storage import is_local, open_store
 from dataloading.groups import group_movies
 from dataloading.labels import task_to_dict
 from dataloading.report import DatasetReport
@@ -62,6 +63,7 @@ class Dataset:
     vocabulary: tuple[str, ...]
     """Label names in the order of the targets."""
     archive: Path
+    """Folder, or the URL of a bucket's folder as a path (``crawler.storage.open_store`` takes both)."""
     scheme: Scheme
     digest: str
     """SHA-256 of the table."""
@@ -85,8 +87,9 @@ class Dataset:
                 f"build it again with `keyart dataset`"
             )
             raise UnusableInput(msg)
-        where = archive or (folder / card["archive"])
-        if not (where / SHARD_FOLDER).is_dir():
+        where = archive or Path(card["archive"])
+        where = where if archive or not is_local(where) else folder / where
+        if is_local(where) and not (where / SHARD_FOLDER).is_dir():
             msg = (
                 f"archive {_tidy(where)} of dataset {folder}: there are no shards; expected the archive that the "
                 f"dataset was built from, so put it back or build the dataset again with `keyart dataset`"
@@ -101,6 +104,10 @@ class Dataset:
             scheme=Scheme(card["split"]["scheme"]),
             digest=digest,
         )
+
+    def beside_archive(self, name: str) -> Path:
+        """Say where a local file that follows from the archive goes: into it or, where it is in a bucket, here."""
+        return (self.archive if is_local(self.archive) else self.folder) / name
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Count the posters: label -> split -> posters; with several labels a movie, once for each of them."""
@@ -149,7 +156,7 @@ def build(
     """Label, group and split an archive's posters; write the dataset to ``out``.
 
     Args:
-        archive: Folder that a crawl wrote.
+        archive: Folder that a crawl wrote, or its URL.
         catalog: The catalogue that it was crawled from.
         out: The dataset's folder; made if missing, an earlier dataset in it is replaced.
         task: What the posters are labelled for.
@@ -196,7 +203,7 @@ def build(
         "format": CARD_FORMAT,
         "task": task_to_dict(task),
         "vocabulary": list(labels.vocabulary),
-        "archive": os.path.relpath(archive.resolve(), out.resolve()),  # both may move together
+        "archive": _relative(archive, out),
         "digest": report.digest,
         "split": {**asdict(options), "shares": shares},
         "report": asdict(report),
@@ -249,6 +256,12 @@ def _table_bytes(table: pl.DataFrame) -> bytes:
     stream = io.BytesIO()
     table.write_parquet(stream, statistics=False)
     return stream.getvalue()
+
+
+def _relative(archive: Path, out: Path) -> str:
+    """Say where a local archive is from the dataset, since both may move together; or a bucket's URL."""
+    store = open_store(archive)
+    return store.url if store.folder is None else os.path.relpath(store.folder.resolve(), out.resolve())
 
 
 def _write(path: Path, body: bytes) -> None:

@@ -17,6 +17,9 @@ from crawler.records import Reason
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 """What a poster may be encoded as, in Pillow's names."""
 START: Final = b"\xff\xd8"
+_END: Final = b"\xff\xd9"
+_END_WITHIN: Final = 64
+"""Bytes from the end of the file in which a whole JPEG has its end marker; a cut one has none."""
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _END_OR_SCAN: Final = frozenset({0xD9, 0xDA})
@@ -48,6 +51,11 @@ class JpegHeader:
 def is_like_a_poster(body: bytes) -> bool:
     """Tell whether the first bytes are those of a format that is decoded."""
     return body.startswith((START, b"\x89PNG\r\n\x1a\n")) or (body[:4], body[8:12]) == (b"RIFF", b"WEBP")
+
+
+def has_end(body: bytes) -> bool:
+    """Tell whether a JPEG has its end, by its end marker."""
+    return body.rfind(_END, -_END_WITHIN) >= 0
 
 
 def read_header(body: bytes) -> JpegHeader | Reason:

@@ -100,6 +100,8 @@ def taps(
 @njit(nogil=True, cache=True)
 def resample(
     pixels: NDArray[np.uint8],
+    pixels_top: int,
+    pixels_left: int,
     left: int,
     right: int,
     first_y: NDArray[np.int64],
@@ -116,7 +118,9 @@ def resample(
     """Make one image.
 
     Args:
-        pixels: uint8 ``[h, w, 3]``, RGB, with ``SLACK_BYTES`` behind it.
+        pixels: uint8 ``[h, w, 3]``, RGB, with ``SLACK_BYTES`` behind it: the part of the poster that has weights.
+        pixels_top: Row of the poster at which it begins.
+        pixels_left: Column, likewise.
         left: First column of the poster that any weight needs.
         right: Last such column, and one.
         first_y: First row of the poster for each row of the output; see ``taps``.
@@ -131,7 +135,8 @@ def resample(
         out: float32 ``[3, height, width]``, contiguous, both sides at least ``LANES``; filled.
     """
     _, height, width = out.shape
-    stride, origin = 3 * pixels.shape[1], 3 * left
+    stride = 3 * pixels.shape[1]
+    origin = 3 * (left - pixels_left) - pixels_top * stride
     strips = (3 * (right - left) + STRIP - 1) // STRIP * STRIP
     turned, turned_at = _scratch(strips * LANES)
     rows, rows_at = _scratch(LANES * STRIP)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dataloading.cache import CacheOptions
     from dataloading.dataset import Dataset
     from dataloading.prepare import Preparer
 
@@ -39,7 +40,8 @@ class PosterBatch:
     """Posters that a network can take."""
 
     images: NDArray[np.float32]
-    """float32 [b, 3, h, w], normalised. Its memory is used again once nothing refers to it any more."""
+    """float32 [b, 3, h, w], normalised. Its memory is used again once nothing refers to it any more. From a
+    ``ResidentLoader`` it is a tensor on that loader's device."""
     movie_ids: NDArray[np.int64]
     """int64 [b], TMDb ids."""
     targets: NDArray[np.int64]
@@ -89,6 +91,7 @@ class PosterLoader:
         last: LastStep | None = None,
         on_bad: OnBad | None = None,
         check_hash: bool = False,
+        cache: CacheOptions | None = None,
     ) -> None:
         """Prepare to load; nothing is read yet.
 
@@ -108,6 +111,7 @@ class PosterLoader:
                 as for training, and otherwise ``PARTIAL``, as for measuring.
             on_bad: What stands in for a bad poster. None means ``REPLACE`` when shuffling and otherwise ``MASK``.
             check_hash: Compare the SHA-256 of every poster with the dataset's.
+            cache: Where shards from a bucket are kept; None takes ``KEYART_CACHE`` and ``KEYART_CACHE_GB``.
 
         Raises:
             UnusableInput: A choice is out of range, or the split is empty or smaller than one step with ``DROP``.
@@ -129,12 +133,14 @@ class PosterLoader:
             raise UnusableInput(msg)
         self._movie_ids: NDArray[np.int64] = table["movie_id"].to_numpy()
         self._targets = dataset.targets(table)
-        self._source = PosterSource(dataset.archive, table, check_hash=check_hash)
+        self._source = PosterSource(dataset.archive, table, check_hash=check_hash, in_order=not shuffle, cache=cache)
         threads = threads or len(os.sched_getaffinity(0))
         self._implementation = default_implementation() if implementation == "auto" else implementation
         # DALI has threads of its own: two graphs in turn keep it busy, where the others take a batch a thread
         self._workers = min(threads, 2) if self._implementation == "dali" else threads
         self._threads_each = threads // self._workers
+        # a poster must not be bad in some epochs alone, or a resumed run would replace others; a hash says it too
+        self._scan_all = spec.is_random and not check_hash
         self._own = threading.local()  # each thread's preparer
         self._memory = BatchMemory((batch_size, 3, spec.size, spec.size), spare=self._workers + 2)
         self._quarantine = Quarantine(self._movie_ids, seed=seed)
@@ -221,7 +227,7 @@ class PosterLoader:
             yield _Step(rows=sequence[positions % count], positions=positions, samples_done=min(begin, count))
 
     def _load(self, epoch: int, step: _Step) -> PosterBatch:
-        images = self._memory.take()[: len(step.rows)]
+        images = self._empty(len(step.rows))
         rows = step.rows.copy()
         if self._on_bad is OnBad.REPLACE:
             for place, row in enumerate(rows):
@@ -238,6 +244,9 @@ class PosterLoader:
                     break
             targets[place] = self._targets[rows[place]]
         return PosterBatch(images=images, movie_ids=self._movie_ids[rows], targets=targets)
+
+    def _empty(self, count: int) -> NDArray[np.float32]:
+        return self._memory.take()[:count]
 
     def _prepare(self, epoch: int, rows: NDArray[np.int64], images: NDArray[np.float32]) -> list[int]:
         """Fill ``images``; return the places of bad posters, which join the quarantine."""
@@ -265,7 +274,9 @@ class PosterLoader:
 
     def _preparer(self) -> Preparer:
         if not hasattr(self._own, "preparer"):
-            self._own.preparer = make_preparer(self.spec, self._implementation, threads=self._threads_each)
+            self._own.preparer = make_preparer(
+                self.spec, self._implementation, threads=self._threads_each, scan_all=self._scan_all
+            )
         return self._own.preparer
 
 

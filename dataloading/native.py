@@ -11,33 +11,33 @@ import math
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import simplejpeg
 
 from crawler.records import Reason
-from dataloading.jpeg import JpegHeader, read_header
-from dataloading.kernels import SLACK_BYTES, resample, rotate, taps, to_bfloat16, to_bytes
+from dataloading.jpeg import JpegHeader, has_end, read_header
+from dataloading.kernels import SLACK_BYTES, resample, rotate, to_bfloat16, to_bytes
 from dataloading.prepare import FLOAT32_NCHW, LIMIT_SIDE, Layout, Number, Output, Prepared, batch_memory
 from dataloading.preprocess import Draw, Interpolation, Preprocess, draw
 from dataloading.reference import normalized, prepare_pixels
-from dataloading.vectors import LANES
+from dataloading.turbo import Region, RegionDecoder, load
+from dataloading.weights import PLANS_KEPT, Across, Down, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-AXES_KEPT: Final = 1024
-"""Weights that are remembered: posters of one size share them, at about 10 kB each."""
+    from dataloading.turbo import Library
+
+NEARLY_ALL: Final = 0.9
+"""Share of a poster from which on it is decoded whole, which costs a little less a pixel."""
 PLAIN_COMPONENTS: Final = (1, 3)
 """Of the JPEGs that libjpeg-turbo decodes as Pillow does: grey and colour, not CMYK."""
-
-_Axis: TypeAlias = tuple[float, float, int, int, int, int]
-"""Box start and length, poster length, frame length, corner and size, as ``kernels.taps`` takes them."""
 
 
 class NativePreparer:
@@ -55,6 +55,7 @@ class NativePreparer:
         *,
         output: Output = FLOAT32_NCHW,
         scaled_decode: bool = False,
+        scan_all: bool = False,
     ) -> None:
         """Compile nothing yet: the kernels are compiled at their first call on a machine, and kept on disk.
 
@@ -64,11 +65,13 @@ class NativePreparer:
             output: Form of the batch.
             scaled_decode: Let libjpeg-turbo halve a poster, once or more, that is shrunk by more than that anyway. Much
                 faster from 448 pixels a side upwards, and no longer the reference's filter: see docs/preprocessing.md.
+            scan_all: Read each JPEG to its end, though its last rows are cut away: then whether it counts as damaged
+                does not depend on the draw.
         """
         self.spec = spec
         self.threads = threads or len(os.sched_getaffinity(0))
         self._output = output
-        self._squares = _Squares(spec, output, scaled_decode=scaled_decode)
+        self._squares = _Squares(spec, output, scaled_decode=scaled_decode, scan_all=scan_all)
         self._pool = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="keyart-native")
 
     def prepare(
@@ -101,44 +104,32 @@ def _until(positions: Iterator[int], end: int) -> Iterator[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Down:
-    """Weights of the rows, as ``kernels.resample`` takes them."""
+class _Pixels:
+    """The decoded part of a poster."""
 
-    first: NDArray[np.int64]
-    count: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    grey: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class _Across:
-    """Weights of the columns, and what turns levels into the values of the batch."""
-
+    levels: NDArray[np.uint8]
+    """uint8 ``[h, w, 3]``, RGB, with slack behind it."""
+    top: int
+    """Where it lies in the poster."""
     left: int
-    right: int
-    first: NDArray[np.int64]
-    count: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    bias: NDArray[np.float32]
 
 
 class _Squares:
     """Fills one image of a batch; the weights that it remembers are shared by all threads."""
 
-    def __init__(self, spec: Preprocess, output: Output, *, scaled_decode: bool) -> None:
+    def __init__(self, spec: Preprocess, output: Output, *, scaled_decode: bool, scan_all: bool) -> None:
         self._spec = spec
         self._output = output
-        self._scaled_decode = scaled_decode
+        self._scaled_decode, self._scan_all = scaled_decode, scan_all
+        self._library = load()
         self._normalize = output.number is not Number.UINT8
         mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
         self._scale, self._offset = np.ones(3, np.float32), np.zeros(3, np.float32)
         if self._normalize:
             self._scale, self._offset = np.divide(1, 255 * std, dtype=np.float32), -mean / std
+        self._weights = Weights(spec, self._scale, self._offset)
         self._local = threading.local()
-        self._plan = lru_cache(AXES_KEPT)(partial(draw, spec.for_evaluation()))
-        self._down = lru_cache(AXES_KEPT)(self._make_down)
-        self._across = lru_cache(AXES_KEPT)(self._make_across)
+        self._plan = lru_cache(PLANS_KEPT)(partial(draw, spec.for_evaluation()))
 
     def fill(self, image: NDArray[Any], body: bytes, plan: Draw | None) -> Reason | None:
         """Fill ``image`` from ``body``, or clear it and say why."""
@@ -152,23 +143,28 @@ class _Squares:
                 to_bytes(planes, target)
             case Number.BFLOAT16:
                 to_bfloat16(planes, target)
-            case Number.FLOAT32:
+            case Number.FLOAT32 | Number.FLOAT16:
                 target[...] = planes
         return reason
 
     def _fill_floats(self, image: NDArray[np.float32], body: bytes, plan: Draw | None) -> Reason | None:
         header = read_header(body)
-        if not isinstance(header, JpegHeader) or not self._is_fast(header):
+        if not isinstance(header, JpegHeader) or not self._is_fast(header) or not has_end(body):
             return self._fill_slowly(image, body, plan)
         plan = plan or self._plan(*header.shown_size)
         shrink = self._shrink(plan)
-        pixels = self._decode(body, header, shrink)
+        window = None if plan.angle else plan.window(self._spec.size)
+        down, across = self._weights.of(plan, header.shown_size, shrink, window)
+        pixels = self._decode(body, header, shrink, down, across)
         if pixels is None:
             return self._fill_slowly(image, body, plan)
-        if plan.angle:
-            self._fill_rotated(image, pixels, plan, shrink)
-        else:
-            self._resample(image, pixels, plan, shrink, plan.window(self._spec.size))
+        if window is not None:
+            _resample(image, pixels, down, across)
+            return None
+        frame: NDArray[np.float32] = self._memory("frame", (3, plan.frame_height, plan.frame_width), np.float32)
+        _resample(frame, pixels, down, across)
+        top, left = plan.window(self._spec.size)
+        rotate(frame, plan.angle, top, left, plan.flip, self._spec.pad_value, self._scale, self._offset, image)
         return None
 
     def _is_fast(self, header: JpegHeader) -> bool:
@@ -183,15 +179,31 @@ class _Squares:
         most = min(plan.height / plan.frame_height, plan.width / plan.frame_width)
         return max(shrink for shrink in (1, 2, 4, 8) if shrink <= max(1, most))
 
-    def _decode(self, body: bytes, header: JpegHeader, shrink: int) -> NDArray[np.uint8] | None:
-        """Decode as it is shown: uint8 ``[h, w, 3]`` with slack behind it, valid until this thread's next call."""
-        height, width = -(-header.height // shrink), -(-header.width // shrink)
-        memory: NDArray[np.uint8] = self._memory("pixels", (3 * height * width + SLACK_BYTES,), np.uint8)
+    def _decode(self, body: bytes, header: JpegHeader, shrink: int, down: Down, across: Across) -> _Pixels | None:
+        """Decode what the weights need, as it is shown; valid until this thread's next call."""
+        height, width = size = -(-header.height // shrink), -(-header.width // shrink)
+        region = Region(down.top, down.bottom, across.left, across.right)
+        nearly_all = region.area > NEARLY_ALL * height * width
+        if self._library is None or nearly_all or header.orientation != 1:
+            return self._decode_whole(body, header, size, shrink)
+        memory = self._memory("pixels", (3 * (down.bottom - down.top + 1) * width + SLACK_BYTES,), np.uint8)
+        decode = self._decoder(self._library).decode
+        found = decode(body, size, region, memory, shrink=shrink, scan_all=self._scan_all)
+        return None if found is None else _Pixels(found[0], down.top, found[1])
+
+    def _decode_whole(self, body: bytes, header: JpegHeader, size: tuple[int, int], shrink: int) -> _Pixels | None:
+        height, width = size
+        memory = self._memory("pixels", (3 * height * width + SLACK_BYTES,), np.uint8)
         try:
-            pixels = simplejpeg.decode_jpeg(body, buffer=memory, min_height=height, min_width=width, min_factor=shrink)
+            whole = simplejpeg.decode_jpeg(body, buffer=memory, min_height=height, min_width=width, min_factor=shrink)
         except ValueError:  # libjpeg-turbo found damage, perhaps harmless: Pillow decides
             return None
-        return pixels if header.orientation == 1 else _upright(pixels, header.orientation)
+        return _Pixels(whole if header.orientation == 1 else _upright(whole, header.orientation), 0, 0)
+
+    def _decoder(self, library: Library) -> RegionDecoder:
+        if not hasattr(self._local, "decoder"):
+            self._local.decoder = RegionDecoder(library)
+        return self._local.decoder
 
     def _memory(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
         """Give memory of at least that shape's size, the same to each call of a thread."""
@@ -202,12 +214,6 @@ class _Squares:
             setattr(self._local, name, memory)
         return memory[:size].reshape(shape)
 
-    def _fill_rotated(self, image: NDArray[np.float32], pixels: NDArray[np.uint8], plan: Draw, shrink: int) -> None:
-        frame = np.empty((3, plan.frame_height, plan.frame_width), np.float32)
-        self._resample(frame, pixels, replace(plan, flip=False), shrink, None)
-        top, left = plan.window(self._spec.size)
-        rotate(frame, plan.angle, top, left, plan.flip, self._spec.pad_value, self._scale, self._offset, image)
-
     def _fill_slowly(self, image: NDArray[np.float32], body: bytes, plan: Draw | None) -> Reason | None:
         square = prepare_pixels(self._spec, body, plan)
         if isinstance(square, Reason):
@@ -216,56 +222,25 @@ class _Squares:
         image[...] = normalized(self._spec, square) if self._normalize else square.transpose(2, 0, 1)
         return None
 
-    def _resample(
-        self,
-        out: NDArray[np.float32],
-        pixels: NDArray[np.uint8],
-        plan: Draw,
-        shrink: int,
-        window: tuple[int, int] | None,
-    ) -> None:
-        """Make the window of the frame, normalised; or all of the frame as levels from 0 to 255."""
-        top, left = window or (0, 0)
-        _, out_height, out_width = out.shape
-        height, width, _ = pixels.shape
-        down = self._down(plan.top / shrink, plan.height / shrink, height, plan.frame_height, top, out_height)
-        across = self._across(
-            (plan.left / shrink, plan.width / shrink, width, plan.frame_width, left, out_width),
-            flip=plan.flip,
-            levels=window is None,
-        )
-        resample(
-            pixels,
-            across.left,
-            across.right,
-            down.first,
-            down.count,
-            down.weights,
-            down.grey,
-            across.first,
-            across.count,
-            across.weights,
-            across.scale,
-            across.bias,
-            out,
-        )
 
-    def _make_down(self, *axis: *_Axis) -> _Down:
-        first, count, weights, padding = taps(*axis, self._spec.antialias)
-        return _Down(first, count, weights, padding * np.float32(self._spec.pad_value))
-
-    def _make_across(self, axis: _Axis, *, flip: bool, levels: bool) -> _Across:
-        first, count, weights, padding = taps(*axis, self._spec.antialias)
-        used = count > 0
-        left, right = (int(first[used].min()), int((first + count).max())) if used.any() else (0, 0)
-        first[~used] = left
-        if flip:
-            first, count = np.ascontiguousarray(first[::-1]), np.ascontiguousarray(count[::-1])
-            weights, padding = np.ascontiguousarray(weights[::-1]), padding[::-1]
-        scale, offset = (np.ones(3, np.float32), np.zeros(3, np.float32)) if levels else (self._scale, self._offset)
-        bias = offset[:, None] + scale[:, None] * padding * np.float32(self._spec.pad_value)
-        scales = np.repeat(scale[:, None], LANES, axis=1)
-        return _Across(left, right, first, count, weights, scales, bias.astype(np.float32))
+def _resample(out: NDArray[np.float32], pixels: _Pixels, down: Down, across: Across) -> None:
+    resample(
+        pixels.levels,
+        pixels.top,
+        pixels.left,
+        across.left,
+        across.right,
+        down.first,
+        down.count,
+        down.weights,
+        down.grey,
+        across.first,
+        across.count,
+        across.weights,
+        across.scale,
+        across.bias,
+        out,
+    )
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

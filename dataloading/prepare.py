@@ -41,6 +41,8 @@ class Number(StrEnum):
 
     FLOAT32 = "float32"
     """Normalised."""
+    FLOAT16 = "float16"
+    """Likewise, in half precision."""
     BFLOAT16 = "bfloat16"
     """Normalised; NumPy has no such type, so its bits as uint16: ``torch.from_numpy(images).view(torch.bfloat16)``."""
     UINT8 = "uint8"
@@ -56,7 +58,7 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """The form of a batch; every implementation makes the default, only ``native`` the others."""
+    """The form of a batch; every implementation makes the default, ``native`` all, ``dali`` all but bfloat16."""
 
     number: Number = Number.FLOAT32
     layout: Layout = Layout.NCHW
@@ -64,7 +66,12 @@ class Output:
     @property
     def memory_type(self) -> type[np.generic]:
         """NumPy's type of the memory."""
-        return {Number.FLOAT32: np.float32, Number.BFLOAT16: np.uint16, Number.UINT8: np.uint8}[self.number]
+        return {
+            Number.FLOAT32: np.float32,
+            Number.FLOAT16: np.float16,
+            Number.BFLOAT16: np.uint16,
+            Number.UINT8: np.uint8,
+        }[self.number]
 
     def shape(self, count: int, size: int) -> tuple[int, int, int, int]:
         """Of a batch of ``count`` posters."""
@@ -114,7 +121,9 @@ class Preparer(Protocol):
         ...
 
 
-def make_preparer(spec: Preprocess, implementation: str = "auto", threads: int | None = None) -> Preparer:
+def make_preparer(
+    spec: Preprocess, implementation: str = "auto", threads: int | None = None, *, scan_all: bool = False
+) -> Preparer:
     """Choose an implementation.
 
     Args:
@@ -122,6 +131,7 @@ def make_preparer(spec: Preprocess, implementation: str = "auto", threads: int |
         implementation: ``reference``, ``native``, ``dali``, or ``auto``: ``dali`` on a machine with an NVIDIA GPU,
             ``native`` elsewhere.
         threads: That work at the same time; None means as many as this process may use.
+        scan_all: Notice damage in parts of a poster that its draw does not need; only ``native`` leaves any unread.
 
     Raises:
         UnusableInput: There is no such implementation, or its library is not installed.
@@ -131,8 +141,9 @@ def make_preparer(spec: Preprocess, implementation: str = "auto", threads: int |
         msg = f"implementation {implementation!r}: expected auto, {', '.join(IMPLEMENTATIONS)}"
         raise UnusableInput(msg)
     module, kind = IMPLEMENTATIONS[name]
+    options = {"scan_all": scan_all} if name == "native" else {}
     try:  # each brings a heavy library that the others do without
-        return getattr(importlib.import_module(module), kind)(spec, threads=threads)
+        return getattr(importlib.import_module(module), kind)(spec, threads=threads, **options)
     except ImportError as error:
         msg = f"implementation {name}: {error}; install what is missing, or use native"
         raise UnusableInput(msg) from error

@@ -45,7 +45,7 @@ def build_dataset(
     Example: `keyart dataset archive catalog.parquet -o dataset --task comedy-horror`
 
     Args:
-        archive: Folder that `keyart crawl` wrote.
+        archive: Folder that `keyart crawl` wrote, or its URL: `s3://bucket/archive` or `gs://bucket/archive`.
         catalog: Catalogue that it was crawled from.
         output: Folder for the dataset; an earlier dataset there is replaced.
         task: `genre` (the first genre, of the most frequent ones), `comedy-horror`, `genres` (all of a movie's genres),

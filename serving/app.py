@@ -15,12 +15,12 @@ from starlette.exceptions import HTTPException as StarletteException
 
 from crawler.records import Reason
 from serving.batcher import Refusal
-from serving.live import LivePredictor, Question, to_plain
+from serving.live import LivePredictor, PairPredictor, Question, to_plain
 from serving.protocol import add_protocol
 from serving.service import Limits, Metrics, Service, ServiceOptions, refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from starlette.types import Message, Receive
@@ -44,13 +44,7 @@ def create_app(model: Path, options: ServiceOptions | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        predictor = await asyncio.to_thread(
-            LivePredictor,
-            model,
-            threads=options.threads,
-            pixels=options.limits.pixels,
-            observe=metrics.observe_stage,
-        )
+        predictor = await asyncio.to_thread(_load, model, options, metrics)
         app.state.service = Service(predictor, metrics, options)
         yield
         service: Service = app.state.service
@@ -72,6 +66,20 @@ def create_app(model: Path, options: ServiceOptions | None = None) -> FastAPI:
     add_protocol(guarded, _service_of)
     app.include_router(guarded)
     return app
+
+
+def _load(model: Path, options: ServiceOptions, metrics: Metrics) -> LivePredictor | PairPredictor:
+    """Load and warm up what is served."""
+
+    def one(folder: Path, observe: Callable[[str, float], None]) -> LivePredictor:
+        return LivePredictor(folder, threads=options.threads, pixels=options.limits.pixels, observe=observe)
+
+    first = one(model, metrics.observe_stage)
+    if options.also is None:
+        return first
+    return PairPredictor(
+        first, one(options.also, lambda stage, seconds: metrics.observe_stage(f"also_{stage}", seconds))
+    )
 
 
 def _add_open_routes(app: FastAPI, metrics: Metrics, options: ServiceOptions) -> None:
@@ -125,7 +133,8 @@ def _add_predict(router: APIRouter) -> None:
         questions = [Question(body=body, explains=explain) for _, body in named]
         replies = await service.answer(request, questions)
         card = service.predictor.card
-        plain = [to_plain(reply, card, top_k=top_k, probabilities=probabilities) for reply in replies]
+        also = service.predictor.also_card if isinstance(service.predictor, PairPredictor) else None
+        plain = [to_plain(reply, card, also, top_k=top_k, probabilities=probabilities) for reply in replies]
         if not many and replies[0].reason:
             raise HTTPException(422, {"reason": replies[0].reason, "detail": _ADVICE[replies[0].reason]})
         rows = [{"name": name, **row} for (name, _), row in zip(named, plain, strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
 import shutil
 import subprocess
@@ -40,6 +39,7 @@ REMEDIES: Final = {
     "dali": ("nvidia-dali-cuda130", "pip install nvidia-dali-cuda130 (Linux on x86-64)"),
     "openvino": ("openvino", "pip install openvino nncf onnx"),
     "tensorrt": ("tensorrt", "pip install 'keyart[gpu]' on a machine with an NVIDIA GPU"),
+    "tensorrt-rtx": ("tensorrt-rtx-cu13", "pip install 'keyart[rtx]' (Linux or Windows on x86-64)"),
     "torch": ("torch", "pip install torch torchvision, both from one index"),
 }
 """Part -> the package that it needs, and how to get it."""
@@ -125,16 +125,21 @@ def _write_trial(place: Path, bodies: list[bytes]) -> None:
 def _try_engine(kind: Kind, place: Path) -> str:
     """Build an engine from the trial checkpoint, load it, run it."""
     model = place / kind
-    report = export(place / "checkpoint", model, ExportOptions(engine=kind, calibration=place / "posters"))
-    logits = load_engine(model).infer(np.zeros((2, 3, SPEC.size, SPEC.size), np.float32))
-    backend = importlib.import_module(f"serving.{kind}")
+    backend = kind.backend
+    runs = backend.runs_here(kind)
+    report = export(
+        place / "checkpoint", model, ExportOptions(engine=kind, calibration=place / "posters", force=not runs)
+    )
     can: list[str] = []
     for precision in Precision:
         try:
-            backend.check_precision(precision)
+            backend.check_precision(kind, precision)
             can.append(precision)
         except KeyartError:
             continue
+    if not runs:
+        return f"compiled, {report.size_bytes / 2**20:.0f} MiB, and not run: no NVIDIA GPU here; {', '.join(can)}"
+    logits = load_engine(model).infer(np.zeros((2, 3, SPEC.size, SPEC.size), np.float32))
     hardware = str(backend.hardware()).strip()
     return (
         f"built and run on {hardware}, {len(logits)} posters, {report.max_difference:.4f} from torch; {', '.join(can)}"

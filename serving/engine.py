@@ -46,6 +46,12 @@ class Kind(StrEnum):
     OPENVINO = "openvino"
     TORCH = "torch"
     TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+    @property
+    def backend(self) -> Any:
+        """The one module that knows the library."""
+        return importlib.import_module(f"serving.{self.removesuffix('-rtx')}")
 
 
 class Precision(StrEnum):
@@ -55,6 +61,7 @@ class Precision(StrEnum):
     BF16 = "bf16"
     FP16 = "fp16"
     INT8 = "int8"
+    FP8 = "fp8"
 
 
 class Goal(StrEnum):
@@ -219,8 +226,7 @@ def load_engine(
     if explains and MAPS not in card.outputs:
         msg = f"model {model}: {card.architecture} puts out {', '.join(card.outputs)}; expected embeddings and maps too"
         raise UnusableInput(msg)
-    module = importlib.import_module(f"serving.{card.engine}")
-    return module.load(model, card, goal=goal, threads=threads, explains=explains)
+    return card.engine.backend.load(model, card, goal=goal, threads=threads, explains=explains)
 
 
 def load_card(model: Path) -> EngineCard:

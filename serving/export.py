@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import onnx
 
 from crawler.errors import UnusableInput, WorkFailed
 from dataloading.dataset import CARD as DATASET_CARD
 from dataloading.dataset import Dataset
 from dataloading.split import TRAIN, VALIDATION
 from serving import torch as reference
-from serving.engine import ONNX, EngineCard, Goal, Kind, Precision, files_digest, load_engine, publishing, write_card
+from serving.engine import (
+    LOGITS,
+    ONNX,
+    EngineCard,
+    Goal,
+    Kind,
+    Precision,
+    files_digest,
+    load_engine,
+    publishing,
+    write_card,
+)
 from serving.parity import BOUNDS, calibration_error, compare, fit_temperature, softmax
 from serving.receipts import ExportReport
 from serving.sample import Sample
@@ -30,12 +42,22 @@ if TYPE_CHECKING:
 
 BEST: Final = Path("checkpoints/best")
 MANIFEST: Final = "run.json"
+REFERENCE: Final = ("keyart", "torch", "timm", "onnx")
+"""Packages whose versions every card states."""
 FITTING_POSTERS: Final = 300
 """That set the ranges of int8, at most."""
 JUDGING_POSTERS: Final = 1000
 """That an engine is compared with the reference on, at most."""
 FEWEST_TO_CALIBRATE: Final = 50
 """Labelled posters under which no temperature is fitted."""
+
+
+class Measured(StrEnum):
+    """What the figures of a card's parity are of."""
+
+    ENGINE = "engine"
+    NETWORK = "network"
+    """The ONNX file that the engine was compiled from, its narrow arithmetic included, computed on the CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +101,8 @@ def export(run: Path, model: Path, options: ExportOptions = DEFAULT) -> ExportRe
         WorkFailed: The engine is beyond its bound; nothing was published.
     """
     engine, precision = options.engine, options.precision
-    backend = importlib.import_module(f"serving.{engine}")
-    backend.check_precision(precision)
+    backend = engine.backend
+    backend.check_precision(engine, precision)
     checkpoint = run if (run / CARD).exists() else run / BEST
     card = load_card(checkpoint)
     network, outputs = reference.read_network(checkpoint, card.architecture, len(card.vocabulary), card.model_options)
@@ -95,25 +117,27 @@ def export(run: Path, model: Path, options: ExportOptions = DEFAULT) -> ExportRe
         outputs=tuple(outputs),
         model_options=card.model_options,
         checkpoint_digest=_digest(checkpoint / WEIGHTS),
-        versions={name: metadata.version(name) for name in ("keyart", "torch", "timm", "onnx", *backend.PACKAGES)},
+        versions={name: metadata.version(name) for name in REFERENCE} | backend.versions(engine),
         hardware=backend.hardware(),
     )
     with publishing(model) as folder:
         reference.write_onnx(network, outputs, card.preprocess.size, folder / ONNX)
-        backend.build(folder, checkpoint, precision, samples.fitting)
+        backend.build(folder, draft, checkpoint, samples.fitting)
         write_card(folder, draft)
-        built = load_engine(folder, goal=Goal.LATENCY)
-        truth = reference.TorchEngine(network, outputs, replace(draft, precision=Precision.FP32))
+        truth = reference.TorchEngine(network, outputs, replace(draft, engine=Kind.TORCH, precision=Precision.FP32))
         expected = np.concatenate([truth.infer(images) for images in samples.judging])
-        logits = np.concatenate([built.infer(images) for images in samples.judging])
+        measured, logits = _logits(folder, draft, samples.judging)
         parity = compare(expected, logits, samples.targets)
         beyond = parity.beyond(BOUNDS[precision])
+        if measured is Measured.NETWORK:
+            beyond.append("the engine itself was not compared, as it does not run on this machine")
         if beyond and not options.force:
             msg = (
                 f"engine {engine} {precision}: {'; '.join(beyond)}; use a higher --precision, or --force to publish it"
             )
             raise WorkFailed(msg)
-        final = replace(draft, parity=_parity_entry(parity, precision, samples), forced=bool(beyond))
+        entry = {"measured_on": str(measured), **_parity_entry(parity, precision, samples)}
+        final = replace(draft, parity=entry, forced=bool(beyond))
         final = _calibrated(final, logits, samples)
         final = replace(final, digest=files_digest(folder, final))
         write_card(folder, final)
@@ -132,7 +156,19 @@ def export(run: Path, model: Path, options: ExportOptions = DEFAULT) -> ExportRe
         engine_accuracy=parity.engine_accuracy,
         temperature=final.temperature,
         forced=final.forced,
+        measured_on=measured,
     )
+
+
+def _logits(folder: Path, card: EngineCard, batches: list[NDArray[np.float32]]) -> tuple[Measured, NDArray[np.float32]]:
+    """Compute what is compared: the engine's logits, or those of its network where the engine does not run."""
+    if card.engine.backend.runs_here(card.engine):
+        built = load_engine(folder, goal=Goal.LATENCY)
+        return Measured.ENGINE, np.concatenate([built.infer(images) for images in batches])
+    from serving.openvino import compute  # noqa: PLC0415 - another engine's library
+
+    results = compute(onnx.load(folder / ONNX), [LOGITS], batches)
+    return Measured.NETWORK, np.concatenate([result[LOGITS] for result in results])
 
 
 def _samples(run: Path, card: Card, calibration: Path | None) -> _Samples:

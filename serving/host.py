@@ -41,6 +41,8 @@ def serve(model: Path, host: str, port: int, options: ServiceOptions) -> None:
         UnusableInput: The folder holds no model, or the address cannot be listened on.
     """
     card = load_card(model)
+    if options.also is not None:
+        load_card(options.also)
     with _listening(host, port) as listener:
         address = f"http://{host}:{listener.getsockname()[1]}/"
         sys.stderr.write(f"{card.model_id} at {address} (page), {address}v1/predict, {address}openapi.json\n")
@@ -68,6 +70,16 @@ class _Server(uvicorn.Server):
         finally:
             for stop, former in before.items():
                 signal.signal(stop, former)
+
+
+def free_port(host: str) -> int:
+    """Find a port that nothing listens on.
+
+    Raises:
+        UnusableInput: The address is none of this machine.
+    """
+    with _listening(host, 0) as listener:
+        return listener.getsockname()[1]
 
 
 def _listening(host: str, port: int) -> socket.socket:

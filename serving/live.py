@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class Reply:
     """[3, h, w], normalised; where it was asked for."""
     maps: NDArray[np.float32] | None = None
     """[c, h', w']; where it was asked for and the network has them."""
+    also: NDArray[np.float32] | None = None
+    """Probabilities of the second model, where there is one."""
 
 
 class LivePredictor:
@@ -119,7 +121,32 @@ class LivePredictor:
             return Reason.TOO_LARGE
 
 
-def to_plain(reply: Reply, card: EngineCard, *, top_k: int, probabilities: bool) -> dict[str, Any]:
+class PairPredictor:
+    """Scores small batches with one model, and puts a second model's probabilities beside them."""
+
+    def __init__(self, first: LivePredictor, second: LivePredictor) -> None:
+        self._first, self._second = first, second
+        self.card, self.also_card = first.card, second.card
+        self.explains = first.explains
+
+    def answer(self, questions: list[Question]) -> list[Reply]:
+        """Score a batch with both; what the first cannot score, the second is not asked."""
+        replies = self._first.answer(questions)
+        good = [index for index, reply in enumerate(replies) if reply.reason is None]
+        if good:
+            others = self._second.answer([Question(body=questions[index].body) for index in good])
+            for index, other in zip(good, others, strict=True):
+                replies[index] = replace(replies[index], also=other.probabilities)
+        return replies
+
+    def infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Score prepared posters with the first model."""
+        return self._first.infer(images)
+
+
+def to_plain(
+    reply: Reply, card: EngineCard, also: EngineCard | None = None, *, top_k: int, probabilities: bool
+) -> dict[str, Any]:
     """Turn a reply into what JSON can hold."""
     if reply.reason or reply.probabilities is None:
         return {"status": "failed", "reason": reply.reason}
@@ -133,6 +160,9 @@ def to_plain(reply: Reply, card: EngineCard, *, top_k: int, probabilities: bool)
     }
     if probabilities:
         plain["probabilities"] = dict(zip(card.vocabulary, values, strict=True))
+    if also is not None and reply.also is not None:
+        shares = dict(zip(also.vocabulary, reply.also.tolist(), strict=True))
+        plain["also"] = {"task": also.task, "model_id": also.model_id, "probabilities": shares}
     if reply.image is not None:
         plain["square"] = _data_address(reply.image, card)
     if reply.maps is not None:

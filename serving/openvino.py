@@ -6,22 +6,23 @@ import io
 import logging
 import os
 from contextlib import redirect_stdout
+from importlib import metadata
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import onnx
 import openvino
 
 from crawler.errors import UnusableInput
-from serving.engine import EMBEDDINGS, INPUT, LOGITS, MAPS, ONNX, EngineCard, Explanation, Goal, Precision
+from serving.engine import EMBEDDINGS, INPUT, LOGITS, MAPS, ONNX, EngineCard, Explanation, Goal, Kind, Precision
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-PACKAGES: Final = ("openvino", "nncf")
-"""Whose versions a card states."""
 DEVICE: Final = "CPU"
 NETWORK: Final = "model.xml"
 """The quantised network; other precisions are compiled from the ONNX file itself."""
@@ -34,18 +35,33 @@ ARITHMETIC: Final = {
 }
 
 
-def check_precision(precision: Precision) -> None:
+def check_precision(kind: Kind, precision: Precision) -> None:
     """Refuse what this processor cannot compute.
 
     Raises:
-        UnusableInput: The processor lacks the precision.
+        UnusableInput: The processor lacks the precision, or this engine does.
     """
+    if precision is Precision.FP8:
+        msg = f"precision fp8: the {kind} engine has fp32, bf16 and int8; say --engine tensorrt or tensorrt-rtx for fp8"
+        raise UnusableInput(msg)
     capabilities = openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
     wanted = CAPABILITY.get(precision)
     if wanted and wanted not in capabilities:
-        have = [name for name in Precision if CAPABILITY.get(name, "FP32") in capabilities]
+        have = [name for name in ARITHMETIC if CAPABILITY.get(name, "FP32") in capabilities]
         msg = f"precision {precision}: this processor has no {wanted} arithmetic; expected one of {', '.join(have)}"
         raise UnusableInput(msg)
+
+
+def runs_here(kind: Kind) -> bool:
+    """Say yes: there is always a CPU."""
+    del kind
+    return True
+
+
+def versions(kind: Kind) -> dict[str, str]:
+    """Versions that a card states, beyond those of the reference."""
+    del kind
+    return {name: metadata.version(name) for name in ("openvino", "nncf")}
 
 
 def hardware() -> str:
@@ -53,19 +69,19 @@ def hardware() -> str:
     return str(openvino.Core().get_property(DEVICE, "FULL_DEVICE_NAME")).strip()
 
 
-def build(model: Path, checkpoint: Path, precision: Precision, posters: list[NDArray[np.float32]]) -> None:
+def build(model: Path, card: EngineCard, checkpoint: Path, posters: list[NDArray[np.float32]]) -> None:
     """Write the int8 form of a model's ONNX file beside it; the other precisions are compiled from ONNX itself.
 
     The layer that makes the maps stays in float: nothing but the picture for people depends on it.
 
     Args:
         model: Folder with ``model.onnx``.
+        card: Of the engine.
         checkpoint: Where the network is from; everything needed is in the ONNX file.
-        precision: Of the engine.
         posters: Prepared batches [b, 3, h, w] that set the ranges of int8.
     """
     del checkpoint
-    if precision is not Precision.INT8:
+    if card.precision is not Precision.INT8:
         return
     os.environ.setdefault("NNCF_CI", "1")  # or importing it reports its use over the network
     import nncf  # noqa: PLC0415 - brings half of SciPy; only an int8 export needs it
@@ -91,7 +107,7 @@ def load(model: Path, card: EngineCard, *, goal: Goal, threads: int | None, expl
     except RuntimeError as error:
         msg = f"model {model}: {path.name} cannot be read ({str(error).strip().splitlines()[-1]}); export the run again"
         raise UnusableInput(msg) from error
-    check_precision(card.precision)
+    check_precision(card.engine, card.precision)
     if not explains:  # what nobody asks for is not computed
         network = _only_logits(network)
     cpus = threads or len(os.sched_getaffinity(0))
@@ -102,6 +118,31 @@ def load(model: Path, card: EngineCard, *, goal: Goal, threads: int | None, expl
         "NUM_STREAMS": cpus if goal is Goal.THROUGHPUT else 1,
     }
     return OpenVinoEngine(core.compile_model(network, DEVICE, settings), card)
+
+
+def compute(
+    network: onnx.ModelProto, tensors: list[str], batches: list[NDArray[np.float32]]
+) -> Generator[dict[str, NDArray[np.float32]]]:
+    """Compute any tensors of an ONNX network, batch by batch, in float32 arithmetic between what the file narrows.
+
+    Args:
+        network: With one input.
+        tensors: Names of outputs or of what lies before them.
+        batches: float32 [b, 3, h, w].
+
+    Yields:
+        The tensors of each batch.
+    """
+    shown = onnx.ModelProto()
+    shown.CopyFrom(network)
+    outputs = {output.name for output in shown.graph.output}
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in outputs)
+    core = openvino.Core()
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled: Any = core.compile_model(core.read_model(shown.SerializeToString()), DEVICE, settings)
+    for batch in batches:
+        results = compiled([batch])
+        yield {name: np.array(results[name], np.float32) for name in tensors}
 
 
 def _only_logits(network: Any) -> Any:

@@ -30,6 +30,7 @@ BOUNDS: Final = {
     Precision.BF16: Bound(mean_difference=0.02, disagreement=0.03),
     Precision.FP16: Bound(mean_difference=0.01, disagreement=0.02),
     Precision.INT8: Bound(mean_difference=0.03, disagreement=0.05),
+    Precision.FP8: Bound(mean_difference=0.03, disagreement=0.05),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -13,13 +13,11 @@ import polars as pl
 from crawler.errors import UnusableInput
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from crawler.records import Reason
     from serving.engine import EngineCard
-    from serving.sources import Posters
+    from serving.posters import Posters
 
 SCHEMA: Final[dict[str, pl.DataType]] = {
     "movie_id": pl.Int64(),
@@ -133,21 +131,11 @@ def to_rows(scores: Scores, posters: Posters, card: EngineCard, options: RowOpti
     return pl.DataFrame({name: columns[name] for name in options.schema}, schema=options.schema)
 
 
-def write_rows(path: Path, rows: pl.DataFrame) -> None:
-    """Write a prediction file so that it is there whole or not at all.
-
-    Raises:
-        OSError: The disk is full or not writable; nothing is left behind.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            rows.write_parquet(stream, compression="zstd")
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def to_parquet(rows: pl.DataFrame) -> bytes:
+    """Write rows as a prediction file: the same rows give the same bytes."""
+    stream = io.BytesIO()
+    rows.write_parquet(stream, compression="zstd")
+    return stream.getvalue()
 
 
 def _where(good: NDArray[np.bool_], values: NDArray[np.float32]) -> list[object]:

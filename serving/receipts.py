@@ -23,18 +23,23 @@ class ExportReport:
     engine_accuracy: float | None
     temperature: float
     forced: bool
+    measured_on: str
+    """``engine``, or ``network``: its ONNX file on the CPU, where the engine does not run on this machine."""
 
     def __str__(self) -> str:
+        whose = "" if self.measured_on == "engine" else "the ONNX file, on the CPU, "
         lines = [
             f"{self.model}: {self.engine} {self.precision}, {self.size_bytes / 2**20:.1f} MiB, id {self.model_id}",
-            f"beside the float32 reference on {self.posters:,} posters:",
+            f"{whose}beside the float32 reference on {self.posters:,} posters:",
             f"  same first label {self.top1_agreement:.2%}",
             f"  probabilities differ by {self.mean_difference:.4f} on average, {self.max_difference:.4f} at most",
         ]
         if self.reference_accuracy is not None:
             lines.append(f"top-1 accuracy {self.engine_accuracy:.2%}, of the reference {self.reference_accuracy:.2%}")
             lines.append(f"probabilities calibrated with temperature {self.temperature}")
-        if self.forced:
+        if self.measured_on != "engine":
+            lines.append("the engine itself: not yet measured, no GPU here; published because of --force")
+        elif self.forced:
             lines.append("beyond the bound of its precision, and published because of --force")
         return "\n".join(lines)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 
 from crawler.errors import UnusableInput
-from crawler.shards import SHARD_FOLDER, TAR_SUFFIX, ShardReader
+from crawler.shards import SHARD_FOLDER, open_shard
+from crawler.storage import open_store
 from dataloading.prepare import make_preparer
 from serving.sources import IMAGE_SUFFIXES, image_files
 
@@ -39,8 +40,9 @@ class Sample:
         rows = dataset.rows(split)
         rows = rows[_evenly(len(rows), count)].sort("shard", "movie_id")
         bodies: list[bytes] = []
+        shards = open_store(dataset.archive).within(SHARD_FOLDER)
         for group in rows.partition_by("shard", maintain_order=True):
-            with ShardReader(dataset.archive / SHARD_FOLDER / f"{group['shard'][0]}{TAR_SUFFIX}") as reader:
+            with open_shard(shards, group["shard"][0]) as reader:
                 bodies += [reader.read(*place) for place in group.select("offset_bytes", "size_bytes").iter_rows()]
         origin = f"{split} split of dataset {dataset.digest[:12]}"
         return cls(origin=origin, bodies=bodies, targets=rows["target"].to_numpy().astype(np.int64))

@@ -11,9 +11,11 @@ import prometheus_client as prometheus
 from fastapi import HTTPException
 
 from serving.batcher import Batcher, BatcherOptions, Refusal
-from serving.live import LivePredictor, Question, Reply
+from serving.live import LivePredictor, PairPredictor, Question, Reply
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastapi import Request
     from starlette.types import Receive
 
@@ -45,6 +47,8 @@ class ServiceOptions:
     batcher: BatcherOptions = field(default_factory=BatcherOptions)
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     """CPU threads of the engine; all of this process where nothing else is said."""
+    also: Path | None = None
+    """Second model, of another task, whose probabilities stand beside the first one's."""
     token: str | None = None
     """That clients must bring as ``Authorization: Bearer``; None lets everyone in."""
 
@@ -78,7 +82,7 @@ class Metrics:
 class Service:
     """A loaded model with its queue; there while the application is up."""
 
-    def __init__(self, predictor: LivePredictor, metrics: Metrics, options: ServiceOptions) -> None:
+    def __init__(self, predictor: LivePredictor | PairPredictor, metrics: Metrics, options: ServiceOptions) -> None:
         self.predictor, self.metrics, self.options = predictor, metrics, options
         self.batcher: Batcher[Question, Reply] = Batcher(predictor.answer, options.batcher, metrics.observe_batch)
         metrics.queue.set_function(lambda: self.batcher.waiting)

@@ -6,19 +6,25 @@ A chunk is small enough to be sent to any worker, which opens it where it runs: 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import polars as pl
 
 from crawler.errors import UnusableInput
 from crawler.records import Reason, Status
-from crawler.shards import SHARD_FOLDER, TAR_SUFFIX, ShardReader, committed_shards, read_sidecar
+from crawler.shards import SHARD_FOLDER, committed_shards, open_shard, read_sidecar
+from crawler.storage import open_store
+from serving.lists import ListChunk, Reaching
+from serving.posters import Posters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from pathlib import Path
+    from collections.abc import Generator, Iterator
+
+    from crawler.storage import Place
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
 LIST_SUFFIXES: Final = (".txt", ".list")
@@ -27,20 +33,6 @@ CHUNK_POSTERS: Final = 1000
 ID_COLUMN: Final = "movie_id"
 BODY_COLUMNS: Final = ("image", "body", "bytes", "jpg")
 """Names that a table's column of encoded images may have."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posters:
-    """An open chunk: one entry per requested poster, in the order of the prediction file."""
-
-    movie_ids: list[int | None]
-    sources: list[str | None]
-    """Path or address, where the poster has no id."""
-    read: Callable[[int], bytes | Reason]
-    """Encoded bytes of the poster at an index, or why there are none."""
-
-    def __len__(self) -> int:
-        return len(self.movie_ids)
 
 
 class Chunk(Protocol):
@@ -65,7 +57,7 @@ class Chunk(Protocol):
 class ShardChunk:
     """One committed shard of an archive."""
 
-    folder: Path
+    folder: Place
     name: str
 
     def digest(self) -> str:
@@ -79,7 +71,7 @@ class ShardChunk:
         rows = read_sidecar(self.folder, self.name)
         columns = ("status", "reason", "offset_bytes", "size_bytes")
         places = list(rows.select(columns).iter_rows())
-        with ShardReader(self.folder / f"{self.name}{TAR_SUFFIX}") as shard:
+        with open_shard(self.folder, self.name) as shard:
 
             def read(index: int) -> bytes | Reason:
                 status, reason, offset_bytes, size_bytes = places[index]
@@ -127,7 +119,7 @@ class TableChunk:
     """Rows of a Parquet file with encoded images."""
 
     name: str
-    path: Path
+    source: Place
     column: str
     begin: int
     rows: int
@@ -141,10 +133,11 @@ class TableChunk:
     @contextmanager
     def open(self) -> Generator[Posters]:
         """Read the rows."""
-        table = pl.scan_parquet(self.path)
-        has_ids = ID_COLUMN in table.collect_schema()
-        wanted = [self.column, *([ID_COLUMN] if has_ids else [])]
-        rows = table.select(wanted).slice(self.begin, self.rows).collect()
+        with _local_file(self.source) as path:
+            table = pl.scan_parquet(path)
+            has_ids = ID_COLUMN in table.collect_schema()
+            wanted = [self.column, *([ID_COLUMN] if has_ids else [])]
+            rows = table.select(wanted).slice(self.begin, self.rows).collect()
         bodies = rows[self.column]
 
         def read(index: int) -> bytes | Reason:
@@ -153,17 +146,19 @@ class TableChunk:
 
         yield Posters(
             movie_ids=rows[ID_COLUMN].cast(pl.Int64).to_list() if has_ids else [None] * len(rows),
-            sources=[f"{self.path.name}#{self.begin + index}" for index in range(len(rows))],
+            sources=[f"{str(self.source).rpartition('/')[2]}#{self.begin + index}" for index in range(len(rows))],
             read=read,
         )
 
 
-def find_chunks(source: Path) -> list[Chunk]:
+def find_chunks(source: Place, reaching: Reaching | None = None) -> list[Chunk]:
     """Divide a source.
 
     Args:
         source: An archive of ``keyart crawl``, a folder of images (with its subfolders), a ``.txt`` file with one image
-            path a line, or a Parquet file with a column of encoded images.
+            path or URL a line, or a Parquet file with a column of encoded images; archives and Parquet files may lie in
+            a bucket.
+        reaching: How URLs are fetched.
 
     Returns:
         Chunks in name order; the same source gives the same chunks.
@@ -171,23 +166,36 @@ def find_chunks(source: Path) -> list[Chunk]:
     Raises:
         UnusableInput: It is none of these, or holds no poster.
     """
-    if (source / SHARD_FOLDER).is_dir():
-        folder = (source / SHARD_FOLDER).resolve()
-        chunks: list[Chunk] = [ShardChunk(folder=folder, name=name) for name in committed_shards(folder)]
-    elif source.is_dir():
-        chunks = _file_chunks(source.resolve(), image_files(source))
-    elif source.suffix in LIST_SUFFIXES and source.is_file():
-        chunks = _file_chunks(source.resolve().parent, _listed(source))
-    elif source.suffix == ".parquet" and source.is_file():
-        chunks = _table_chunks(source.resolve())
+    store = open_store(source)
+    place = store.url if store.folder is None else store.folder.resolve()
+    shards = store.within(SHARD_FOLDER)
+    chunks: list[Chunk]
+    if store.url.endswith(".parquet") and (store.folder is None or store.folder.is_file()):
+        chunks = _table_chunks(place)
+    elif store.folder is None or (store.folder / SHARD_FOLDER).is_dir():
+        folder = shards.url if isinstance(place, str) else place / SHARD_FOLDER
+        chunks = [ShardChunk(folder=folder, name=name) for name in committed_shards(shards)]
     else:
-        found = "a file" if source.exists() else "nothing there"
-        msg = f"source {source}: {found}; expected an archive, a folder of images, a .txt list or a .parquet table"
-        raise UnusableInput(msg)
+        chunks = _local_chunks(store.folder, reaching or Reaching())
     if not chunks:
-        msg = f"source {source}: no poster in it; expected committed shards, or {', '.join(IMAGE_SUFFIXES)} files"
+        msg = f"source {store.url}: no poster in it; expected committed shards, or {', '.join(IMAGE_SUFFIXES)} files"
         raise UnusableInput(msg)
     return chunks
+
+
+def _local_chunks(source: Path, reaching: Reaching) -> list[Chunk]:
+    """Divide a folder of images, or a list."""
+    if source.is_dir():
+        root = source.resolve()
+        return [FileChunk(name=name, root=root, files=part) for name, part in _parts(image_files(source))]
+    if source.suffix in LIST_SUFFIXES and source.is_file():
+        root = source.resolve().parent
+        return [
+            ListChunk(name=name, root=root, entries=part, reaching=reaching) for name, part in _parts(_listed(source))
+        ]
+    found = "a file" if source.exists() else "nothing there"
+    msg = f"source {source}: {found}; expected an archive, a folder of images, a .txt list or a .parquet table"
+    raise UnusableInput(msg)
 
 
 def image_files(folder: Path) -> list[str]:
@@ -203,26 +211,27 @@ def image_files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
-def _file_chunks(root: Path, files: list[str]) -> list[Chunk]:
-    return [
-        FileChunk(name=f"part-{number:05d}", root=root, files=tuple(files[begin : begin + CHUNK_POSTERS]))
-        for number, begin in enumerate(range(0, len(files), CHUNK_POSTERS))
-    ]
+def _parts(entries: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for number, begin in enumerate(range(0, len(entries), CHUNK_POSTERS)):
+        yield f"part-{number:05d}", tuple(entries[begin : begin + CHUNK_POSTERS])
 
 
 def _listed(source: Path) -> list[str]:
     try:
         lines = source.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"source {source}: cannot be read as text ({error}); expected one image path a line"
+        msg = f"source {source}: cannot be read as text ({error}); expected one image path or URL a line"
         raise UnusableInput(msg) from error
     return [line.strip() for line in lines if line.strip()]
 
 
-def _table_chunks(source: Path) -> list[Chunk]:
+def _table_chunks(source: Place) -> list[Chunk]:
     try:
-        schema = pl.read_parquet_schema(source)
-        length = pl.scan_parquet(source).select(pl.len()).collect().item()
+        with _local_file(source) as path:
+            schema = pl.read_parquet_schema(path)
+            length = pl.scan_parquet(path).select(pl.len()).collect().item()
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, pl.exceptions.PolarsError) as error:
         msg = f"source {source}: cannot be read ({str(error).splitlines()[0]}); expected a Parquet file"
         raise UnusableInput(msg) from error
@@ -230,12 +239,10 @@ def _table_chunks(source: Path) -> list[Chunk]:
     if column is None:
         msg = f"source {source}: columns {', '.join(schema)}; expected a binary column named {', '.join(BODY_COLUMNS)}"
         raise UnusableInput(msg)
-    with source.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return [
         TableChunk(
             name=f"part-{number:05d}",
-            path=source,
+            source=source,
             column=column,
             begin=begin,
             rows=min(CHUNK_POSTERS, length - begin),
@@ -243,3 +250,16 @@ def _table_chunks(source: Path) -> list[Chunk]:
         )
         for number, begin in enumerate(range(0, length, CHUNK_POSTERS))
     ]
+
+
+@contextmanager
+def _local_file(source: Place) -> Generator[Path]:
+    """Give a file as a local one: itself, or a copy that is gone after the block."""
+    if isinstance(source, Path):
+        yield source
+        return
+    folder, _, name = str(source).rpartition("/")
+    with tempfile.TemporaryDirectory(prefix="keyart-") as stage:
+        path = Path(stage) / name
+        open_store(folder).copy_to(name, path)
+        yield path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from crawler.errors import UnusableInput
-from serving.engine import EMBEDDINGS, LOGITS, MAPS, EngineCard, Explanation, Goal, Precision
+from serving.engine import EMBEDDINGS, LOGITS, MAPS, EngineCard, Explanation, Goal, Kind, Precision
 from training import models
 from training.checkpoint import WEIGHTS, load_weights
 from training.run_folder import machine
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PACKAGES: Final = ()
-"""Whose versions a card states, beyond torch."""
 AUTOCAST: Final = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
 
@@ -104,7 +102,7 @@ class TorchEngine:
         self._card = card
         self._outputs = outputs
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        check_precision(card.precision, self._device)
+        check_precision(Kind.TORCH, card.precision, self._device)
         self._network: Any = network.to(self._device)
         self._network.to(memory_format=torch.channels_last)
 
@@ -140,15 +138,16 @@ class TorchEngine:
         return [tensor.float().cpu().numpy() for tensor in tensors]
 
 
-def check_precision(precision: Precision, device: torch.device | None = None) -> None:
+def check_precision(kind: Kind, precision: Precision, device: torch.device | None = None) -> None:
     """Refuse what torch cannot compute here.
 
     Raises:
-        UnusableInput: The precision is int8, or fp16 without a GPU.
+        UnusableInput: The precision is int8 or fp8, or fp16 without a GPU.
     """
+    del kind
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if precision is Precision.INT8:
-        msg = "precision int8: the torch engine has fp32, bf16 and (on a GPU) fp16; say --engine openvino for int8"
+    if precision in {Precision.INT8, Precision.FP8}:
+        msg = f"precision {precision}: the torch engine has fp32, bf16 and (on a GPU) fp16; say --engine openvino"
         raise UnusableInput(msg)
     if precision is Precision.FP16 and device.type == "cpu":
         msg = "precision fp16: the torch engine needs a GPU for it and this machine has none; say --precision bf16"
@@ -184,10 +183,22 @@ def write_onnx(network: torch.nn.Module, outputs: list[str], size: int, path: Pa
     program.save(os.fspath(path), external_data=False)
 
 
-def build(model: Path, checkpoint: Path, precision: Precision, posters: list[NDArray[np.float32]]) -> None:
+def build(model: Path, card: EngineCard, checkpoint: Path, posters: list[NDArray[np.float32]]) -> None:
     """Bring a checkpoint's weights into a model; torch needs no more than them, whatever the precision."""
-    del precision, posters
+    del card, posters
     shutil.copy(checkpoint / WEIGHTS, model / WEIGHTS)
+
+
+def runs_here(kind: Kind) -> bool:
+    """Say yes: torch runs on any machine."""
+    del kind
+    return True
+
+
+def versions(kind: Kind) -> dict[str, str]:
+    """Name nothing beyond the reference's versions, as this is the reference."""
+    del kind
+    return {}
 
 
 def hardware() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def export(
     Args:
         run: Folder written by `keyart train`, or one checkpoint in it.
         output: Folder of the model; an earlier model there is replaced.
-        engine: Library that runs it: openvino on a CPU, tensorrt on an NVIDIA GPU, torch anywhere.
+        engine: Library that runs it: openvino on a CPU, tensorrt or tensorrt-rtx on an NVIDIA GPU, torch anywhere.
         precision: Arithmetic of the engine; int8 is fitted to posters of the run's dataset.
         calibration: Dataset or folder of posters to fit and compare with, in place of the run's dataset.
         force: Publish the engine even if it differs from the checkpoint by more than the bound.
@@ -54,6 +55,8 @@ def score(
     min_confidence: float = 0.0,
     batch: int = 16,
     workers: int | None = None,
+    rate: float = 20.0,
+    allow_private: Annotated[bool, Parameter(negative="")] = False,
 ) -> ScoreReport:
     """Score every poster of a source: one row each, whatever becomes of it.
 
@@ -61,19 +64,25 @@ def score(
 
     Args:
         model: Folder written by `keyart export`.
-        source: Archive of `keyart crawl`, folder of images, .txt list of image files, or .parquet with encoded images.
-        output: Folder of the predictions; what is there already is not scored again.
+        source: Archive of `keyart crawl`, folder of images, .txt list of image files and http(s) URLs, or .parquet with
+            encoded images; archive and .parquet may be an s3:// or gs:// URL.
+        output: Folder of the predictions, or its s3:// or gs:// URL; what is there already is not scored again.
         top_k: Labels a row, the likeliest first.
         probabilities: Keep the probabilities of all labels.
         embeddings: Keep the network's embedding of each poster, for similarity search.
         min_confidence: A poster whose likeliest label is below this probability gets no label.
         batch: Posters a call of the engine.
         workers: Worker processes; as many as fit the machine if not given.
+        rate: Requests per second to a host, of each worker, for URLs in a list.
+        allow_private: Let URLs in a list lead to loopback and private addresses.
     """
+    from crawler.fetch import FetchOptions  # noqa: PLC0415 - brings the HTTP client
     from serving import cluster  # noqa: PLC0415 - brings Ray
+    from serving.lists import Reaching  # noqa: PLC0415
 
     rows = RowOptions(top_k=top_k, probabilities=probabilities, embeddings=embeddings, min_confidence=min_confidence)
-    options = cluster.ScoreOptions(rows=rows, batch=batch, workers=workers)
+    reaching = Reaching(rate=rate, fetch=FetchOptions(allow_private=allow_private))
+    options = cluster.ScoreOptions(rows=rows, batch=batch, workers=workers, reaching=reaching)
     with progress_bar("scoring", total=None) as advance:
         return cluster.score(model, source, output, options, advance)
 
@@ -87,6 +96,10 @@ def serve(
     token: Annotated[str | None, Parameter(env_var="KEYART_TOKEN")] = None,
     batch: int = 16,
     queue: int = 256,
+    also: Path | None = None,
+    cluster: Annotated[bool, Parameter(negative="")] = False,
+    replicas: int = 1,
+    threads: int | None = None,
 ) -> None:
     """Serve a model over HTTP: posters in, labels out, and a page to try it.
 
@@ -99,13 +112,25 @@ def serve(
         token: Word that clients must bring as `Authorization: Bearer WORD`.
         batch: Posters a call of the engine, at most.
         queue: Posters that may wait; further ones are answered 429.
+        also: Second model, of another task (box-office: the chance of earning the budget back), shown beside the first.
+        cluster: Serve from Ray instead of this process: the cluster of RAY_ADDRESS, or a Ray on this machine.
+        replicas: Processes with a loaded model, with `--cluster`.
+        threads: CPU threads of the engine (of each replica); all of this machine, or its share of them, if not given.
     """
     from serving import host as library  # noqa: PLC0415 - brings the web framework
     from serving.batcher import BatcherOptions  # noqa: PLC0415
     from serving.service import ServiceOptions  # noqa: PLC0415
 
-    batching = BatcherOptions(largest=batch, queue=queue)
-    library.serve(model, host, port, ServiceOptions(batcher=batching, token=token))
+    threads = threads or max(1, len(os.sched_getaffinity(0)) // (replicas if cluster else 1))
+    options = ServiceOptions(
+        batcher=BatcherOptions(largest=batch, queue=queue), threads=threads, also=also, token=token
+    )
+    if cluster:
+        from serving.cluster import serve_replicas  # noqa: PLC0415 - brings Ray
+
+        serve_replicas(model, host, port, options, replicas)
+    else:
+        library.serve(model, host, port, options)
 
 
 def report(

@@ -51,7 +51,7 @@ def train_head(
         model,
         dataset,
         recipe.preprocess,
-        dataset.archive / FEATURES,
+        dataset.beside_archive(FEATURES),
         keys={"architecture": recipe.model.architecture, **recipe.model.options(), "weights": origin},
         numerics=numerics,
         device=device,

@@ -24,3 +24,5 @@ class Setting:
     threads: int = 2
     """Threads or worker processes."""
     size: int = 224
+    warm_up_batches: int = 12
+    """Not counted: worker processes start, kernels load, the page cache fills."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.loader import Setting
 
+PACKAGES: Final = ("nvidia-dali-cuda130",)
 __all__ = ["batches", "write"]
 
 fn: Final[Any] = dali.fn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dataloading.dataset import Dataset
 from dataloading.loader import PosterLoader
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.loader import Poster, Setting
 
+PACKAGES: Final = ("keyart", "simplejpeg", "numba")
 DATASET_NAME = "dataset.txt"
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.loader import Poster, Setting
 
+PACKAGES: Final = ("litdata",)
 litdata: Final[Any] = importlib.import_module("litdata")
 writer: Final[Any] = importlib.import_module("litdata.streaming.writer")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import simplejpeg
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.loader import Setting
 
+PACKAGES: Final = ("simplejpeg",)
 __all__ = ["batches", "write"]
 
 

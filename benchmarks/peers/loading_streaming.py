@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.loader import Poster, Setting
 
+PACKAGES: Final = ("mosaicml-streaming",)
 streaming: Final[Any] = importlib.import_module("streaming")
 shared_memory: Final[Any] = importlib.import_module("streaming.base.util")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
 from PIL import Image
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.peers.loader import Poster, Setting
+
+PACKAGES: Final = ("torch", "torchvision", "pillow")
 
 
 def write(posters: Sequence[Poster], folder: Path) -> None:

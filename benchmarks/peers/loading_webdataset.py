@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.loader import Poster, Setting
 
+PACKAGES: Final = ("webdataset",)
 webdataset: Final[Any] = _webdataset  # fills its names at run time
 
 SHARD_POSTERS: Final = 500
+LEAST_SHARDS: Final = 8
+"""So that each worker process has some of them."""
 SHUFFLE_BUFFER: Final = 1000
 
 
 def write(posters: Sequence[Poster], folder: Path) -> None:
-    """Write shards of 500 posters."""
-    sink = webdataset.ShardWriter(str(folder / "%05d.tar"), maxcount=SHARD_POSTERS, verbose=0)
+    """Write shards of 500 posters, or of fewer where there would not be eight."""
+    count = max(1, min(SHARD_POSTERS, len(posters) // LEAST_SHARDS))
+    sink = webdataset.ShardWriter(str(folder / "%05d.tar"), maxcount=count, verbose=0)
     for poster in posters:
         sink.write({"__key__": str(poster.movie_id), "jpg": poster.body, "target": str(poster.target).encode()})
     sink.close()

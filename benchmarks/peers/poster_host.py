@@ -3,7 +3,8 @@
 Run as a process of its own: ``python -m benchmarks.peers.poster_host FOLDER [CERTIFICATE]`` prints its port. Every
 ``/{number}.jpg`` is answered, from the folder's posters in turn. It understands just enough HTTP for clients that
 send a GET and keep the connection; that is the point: about 30 microseconds of CPU per poster leave the machine to
-the crawler that is measured.
+the crawler that is measured. ``/clock`` answers when the first poster was asked for since the last ``/clock``, so
+that a peer's own start is not taken for slowness.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import re
 import ssl
 import sys
+import time
 from pathlib import Path
 from typing import Final, cast
 
@@ -20,6 +22,9 @@ import uvloop
 POSTERS: Final = 500
 """Different posters; more would measure the page cache."""
 _NUMBER: Final = re.compile(rb"^GET \S*?/(\d+)\.jpg")
+_EMPTY: Final = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+_ASKED_S: Final[list[float]] = []
+"""When the first poster was asked for."""
 
 
 class _Connection(asyncio.Protocol):
@@ -35,10 +40,15 @@ class _Connection(asyncio.Protocol):
         *requests, self._buffer = (self._buffer + data).split(b"\r\n\r\n")
         for request in requests:
             found = _NUMBER.match(request)
-            if found is None:
-                self._transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-            else:
+            if found is not None:
+                if not _ASKED_S:
+                    _ASKED_S.append(time.monotonic())
                 self._transport.write(self._answers[int(found[1]) % len(self._answers)])
+            elif request.startswith(b"GET /clock"):
+                body = str(_ASKED_S.pop() if _ASKED_S else 0.0).encode()
+                self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            else:
+                self._transport.write(_EMPTY)
 
 
 def read_answers(folder: Path) -> list[bytes]:

@@ -16,6 +16,7 @@ from benchmarks.contest import Entry, PeerProcess
 from benchmarks.posters import find_posters
 from benchmarks.preprocessing import METHODS, QUICK
 from benchmarks.result import read_result
+from benchmarks.studies import read_accuracies
 from crawler.errors import UnusableInput, WorkFailed
 
 
@@ -33,6 +34,23 @@ def test_quick_form_measures_and_writes(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "preprocessing.md").read_text()
     assert all(name in page for name in QUICK)
     ET.fromstring((tmp_path / "out" / "preprocessing.svg").read_text())
+
+
+def test_accuracy_comes_from_studies(tmp_path: Path) -> None:
+    """With the study's own interval, or Student's over its seeds; arms that are no method are passed over."""
+    arms = [{"name": "pad"}, {"name": "x", "corrections": ["preprocess.method=resize"]}, {"name": "mish"}]
+    results = [
+        {"arm": "pad", "task": "genre", "seeds": 4, "top1": 0.5, "top1_sd": 0.02},
+        {"arm": "x", "task": "genre", "seeds": 4, "figures": {"top1": {"estimate": 0.6, "low": 0.55, "high": 0.65}}},
+        {"arm": "mish", "task": "genre", "seeds": 4, "top1": 0.7, "top1_sd": 0.02},
+    ]
+    (tmp_path / "other.json").write_text("[]")
+    (tmp_path / "results.json").write_text(json.dumps({"study": {"name": "s", "arms": arms}, "results": results}))
+    pad, resize = read_accuracies(tmp_path)
+    assert (pad.method, resize.method) == ("pad", "resize")
+    assert (pad.low, pad.high) == pytest.approx((0.4682, 0.5318), abs=1e-4)
+    assert str(resize) == "60.0% (55.0% to 65.0%)"
+    assert read_accuracies(None) == []
 
 
 def test_a_folder_without_posters_is_refused(tmp_path: Path) -> None:

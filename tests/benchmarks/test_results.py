@@ -10,7 +10,9 @@ from xml.etree import ElementTree as ET
 import polars as pl
 import pytest
 
+from benchmarks.ask import Wish
 from benchmarks.compare import Change, compare
+from benchmarks.everything import ask_all
 from benchmarks.findings import Findings, Role, Row, Table, figures
 from benchmarks.machine import this_machine
 from benchmarks.page import page
@@ -97,7 +99,7 @@ def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
     assert table["name"].to_list() == ["keyart", "Pillow", "decode only"]
     assert table["ours_is_faster"].to_list()[1] == pytest.approx(4)
     text = (tmp_path / "preprocessing.md").read_text()
-    assert "## W185, 2 threads: posters per second" in text
+    assert "## w185, 2 threads: posters per second" in text
     assert "| **keyart** | 50 | 25 | 50% | - | 5.0% | 256 | 0.5 |" in text
     assert "| Pillow | 12.5 | 6.25 | 12% | 4.00 (4.00 to 4.00) | 5.0% | 256 | - |" in text
     assert "Not measured: FFCV (has no wheel)." in text
@@ -136,9 +138,25 @@ def test_a_run_is_compared_by_shares_of_its_own_roof(
         row("decode only", Role.ROOF, 10.0, 11.0, 9.0),
     )
     write(result(*rows), tmp_path / "new")
+    write(result(), tmp_path / "all" / result().machine.slug)
+    write(result(), tmp_path / "all" / "another machine")
+    assert compare(tmp_path / "all", tmp_path / "new") == compare(tmp_path / "old", tmp_path / "new")
     (found,) = compare(tmp_path / "old", tmp_path / "new").rows
     assert found.change is change
     assert found.of_roof
+
+
+def test_all_goes_on_where_it_stopped_and_keeps_to_its_budget(tmp_path: Path) -> None:
+    """What was answered is kept; a quick answer is none to a full question; what would not end in time is not begun."""
+    folder = tmp_path / this_machine(()).slug
+    write(result(), folder)
+    write(replace(result(quick=True), question="loading"), folder)
+    wish = Wish(rounds=5)
+    outcome = ask_all(["preprocessing", "loading"], wish, tmp_path, None, budget_minutes=0, again=False)
+    assert (outcome.kept, outcome.no_time, outcome.failed) == (["preprocessing"], ["loading"], [])
+    assert "### Preparing posters" in outcome.page.read_text()
+    again = ask_all(["preprocessing"], wish, tmp_path, None, budget_minutes=0, again=True)
+    assert again.no_time == ["preprocessing"]
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:

@@ -42,11 +42,21 @@ def bucket() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def ray_cluster(bucket: str) -> Iterator[Cluster]:
     """One Ray for all tests that do not start their own; this process is connected to it."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 4, "object_store_memory": 2**27, "include_dashboard": False},
-    )
+    cluster = _started(times=4)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+def _started(times: int) -> Cluster:
+    """Start a head; on a machine that is busy with other work Ray does not always get ready in its thirty seconds."""
+    try:
+        return Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 4, "object_store_memory": 2**27, "include_dashboard": False},
+        )
+    except Exception as error:
+        if times == 1 or "timed out during startup" not in str(error):
+            raise
+        return _started(times - 1)

@@ -11,6 +11,8 @@ import pytest
 from crawler.errors import UnusableInput
 from crawler.records import Reason
 from dataloading.dali import BATCH, DaliPreparer, plain_jpeg_size
+from dataloading.native import NativePreparer
+from dataloading.prepare import Layout, Number, Output
 from dataloading.preprocess import Preprocess
 from dataloading.reference import ReferencePreparer
 from tests.dataloading.shapes import DRAWN
@@ -48,6 +50,21 @@ def test_batches_of_any_size_are_taken() -> None:
     np.testing.assert_array_equal(many.images[::2], np.broadcast_to(many.images[0], many.images[::2].shape))
     np.testing.assert_array_equal(many.images[1::2], np.broadcast_to(many.images[1], many.images[::2].shape))
     assert preparer.prepare([]).images.shape == (0, 3, 16, 16)
+
+
+@pytest.mark.parametrize("number", [Number.FLOAT16, Number.UINT8])
+def test_other_forms_of_a_batch_are_natives(number: Number) -> None:
+    """Half precision and bytes, channels last; what goes the reference's way included."""
+    bodies = [DRAWN[shape] for shape in ("portrait", "cmyk", "w500")] + [b"nothing"]
+    spec, output = Preprocess(method="center_crop", size=64), Output(number=number, layout=Layout.NHWC)
+    found = DaliPreparer(spec, threads=1, output=output).prepare(bodies)
+    expected = NativePreparer(spec, threads=1, output=output).prepare(bodies)
+    assert found.reasons == expected.reasons
+    assert found.images.dtype == expected.images.dtype == output.memory_type
+    bound = 3 if number is Number.UINT8 else 3 / 255 / min(spec.std)
+    assert np.abs(found.images.astype(float) - expected.images.astype(float)).max() <= bound
+    with pytest.raises(UnusableInput, match="dali number bfloat16: expected float32, float16, uint8"):
+        DaliPreparer(spec, output=Output(number=Number.BFLOAT16))
 
 
 @pytest.mark.skipif(GPU, reason="there is a GPU")

@@ -22,6 +22,7 @@ from dataloading.prepare import make_preparer
 from dataloading.preprocess import Preprocess, draw
 from dataloading.quarantine import OnBad
 from dataloading.source import PosterSource
+from tests.dataloading.conftest import poster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -175,6 +176,20 @@ def test_bad_posters_are_replaced_the_same_way_each_time(dataset: Dataset, caplo
     with caplog.at_level(logging.WARNING):
         assert ids(loaders[0]) == first
     assert len(caplog.records) == 2
+
+
+def test_damage_below_the_crop_is_found_whatever_the_draw(make_world: Callable[..., World], tmp_path: Path) -> None:
+    """Else a poster would be bad in the epochs whose crop reaches the damage, and a resumed run would see others."""
+    world = make_world(30)
+    tall = poster(31, height=600, width=48)
+    world.add(31, body=tall[: len(tall) * 9 // 10] + b"\xff\x02" + tall[len(tall) * 9 // 10 + 2 :])
+    build(world.archive, world.write(), tmp_path / "dataset", Genre(classes=3))
+    dataset = Dataset.load(tmp_path / "dataset")
+    split = dataset.table.row(by_predicate=pl.col("movie_id") == 31, named=True)["split"]
+    for epoch in range(4):
+        loader = PosterLoader(dataset, RANDOM, split=split, implementation="native", epoch=epoch, batch_size=2)
+        list(loader)
+        assert loader.quarantine == {31: Reason.CORRUPT}
 
 
 def test_bad_posters_are_masked_when_measuring(dataset: Dataset) -> None:

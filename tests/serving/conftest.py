@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +12,14 @@ import torch
 from crawler.shards import SHARD_FOLDER, write_shard
 from serving.engine import Kind
 from serving.export import ExportOptions, export
+from tests.crawler.conftest import bucket  # noqa: F401 - a fixture of this folder too
 from tests.serving.posters import SPEC, VOCABULARY, failure, poster, record, spread_labels
+from tests.serving.server import OPTIONS, Server
 from training import models
 from training.checkpoint import Card, save_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
 
@@ -72,4 +76,22 @@ def torch_model(run: Path, posters: Path, tmp_path_factory: pytest.TempPathFacto
     """The run as a torch engine in fp32."""
     folder = tmp_path_factory.mktemp("models") / "torch"
     export(run, folder, ExportOptions(engine=Kind.TORCH, calibration=posters))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def port(model: Path) -> Generator[int]:
+    """A server with small limits."""
+    with Server(model, OPTIONS) as number:
+        yield number
+
+
+@pytest.fixture(scope="session")
+def box_office(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network as a model of the box office, its last label left out of sight."""
+    folder = tmp_path_factory.mktemp("models") / "box-office"
+    shutil.copytree(model, folder)
+    card = json.loads((folder / "card.json").read_text())
+    card |= {"task": "box-office", "vocabulary": ["did poorly", "did well", "unknown"]}
+    (folder / "card.json").write_text(json.dumps(card))
     return folder

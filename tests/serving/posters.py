@@ -14,6 +14,7 @@ from PIL import Image
 from crawler.records import Failure, Fetched, PosterRecord, PosterRequest, Reason
 from dataloading.prepare import make_preparer
 from dataloading.preprocess import Preprocess
+from serving.parity import softmax
 from training import models
 from training.checkpoint import load_card, load_weights
 
@@ -64,3 +65,9 @@ def spread_labels(network: torch.nn.Module, bodies: list[bytes]) -> None:
     with torch.no_grad():
         network.fc.weight.mul_(2 / logits.std(dim=0)[:, None])
         network.fc.bias.sub_(logits.mean(dim=0)).mul_(2 / logits.std(dim=0))
+
+
+def by_hand(run: Path, bodies: list[bytes]) -> np.ndarray:
+    """Probabilities from the checkpoint's network."""
+    images = make_preparer(SPEC.for_evaluation(), "native").prepare(bodies).images
+    return softmax(checkpoint_logits(run, images))

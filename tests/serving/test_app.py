@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
 import signal
@@ -13,68 +12,22 @@ import sys
 import threading
 import time
 import zlib
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataloading.prepare import make_preparer
-from serving.app import create_app
 from serving.batcher import BatcherOptions
 from serving.engine import load_card
-from serving.parity import softmax
-from serving.service import Limits, ServiceOptions
-from tests.serving.posters import SPEC, VOCABULARY, checkpoint_logits, poster
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
+from serving.service import ServiceOptions
+from tests.serving.posters import VOCABULARY, by_hand, checkpoint_logits, poster
+from tests.serving.server import Server, call
 
 KEYART = Path(sys.executable).with_name("keyart")
-OPTIONS = ServiceOptions(limits=Limits(body_bytes=400_000, pixels=1_000_000, parts=4, body_s=1.0), threads=2)
-
-
-class Server:
-    """The application under a real uvicorn in a thread."""
-
-    def __init__(self, model: Path, options: ServiceOptions) -> None:
-        self._server = uvicorn.Server(uvicorn.Config(create_app(model, options), port=0, log_level="error"))
-        self._thread = threading.Thread(target=self._server.run)
-
-    def __enter__(self) -> int:
-        self._thread.start()
-        while not self._server.started:
-            assert self._thread.is_alive()
-            time.sleep(0.01)
-        return self._server.servers[0].sockets[0].getsockname()[1]
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-
-
-@pytest.fixture(scope="module")
-def port(model: Path) -> Generator[int]:
-    """A server with small limits."""
-    with Server(model, OPTIONS) as number:
-        yield number
-
-
-def call(
-    port: int, path: str, body: bytes | None = None, method: str | None = None, **headers: str
-) -> tuple[int, Any, dict[str, str]]:
-    """One request; answers with the status, the body (JSON where it is that) and the headers."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method or ("GET" if body is None else "POST"), path, body, names)
-        response = connection.getresponse()
-        found, raw = dict(response.getheaders()), response.read()
-        return response.status, json.loads(raw) if "json" in found.get("content-type", "") else raw, found
 
 
 def multipart(*bodies: bytes) -> tuple[bytes, str]:
@@ -82,12 +35,6 @@ def multipart(*bodies: bytes) -> tuple[bytes, str]:
     head = b'--line\r\nContent-Disposition: form-data; name="poster"; filename="%d.jpg"\r\n\r\n'
     parts = b"".join(head % index + body + b"\r\n" for index, body in enumerate(bodies))
     return parts + b"--line--\r\n", "multipart/form-data; boundary=line"
-
-
-def by_hand(run: Path, bodies: list[bytes]) -> np.ndarray:
-    """Probabilities from the checkpoint's network."""
-    images = make_preparer(SPEC.for_evaluation(), "native").prepare(bodies).images
-    return softmax(checkpoint_logits(run, images))
 
 
 def test_one_poster_is_answered_with_the_checkpoints_probabilities(port: int, run: Path) -> None:
@@ -235,7 +182,7 @@ def test_request_that_is_not_of_the_protocol_is_400(port: int, body: bytes) -> N
     assert answer["detail"]["error"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_request_makes_a_500(port: int, data: st.DataObject) -> None:
     """Whatever is sent to a route of the OpenAPI schema, the answer is one that the schema lists."""

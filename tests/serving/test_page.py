@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.serving.browser import Browser
 from tests.serving.posters import VOCABULARY
-from tests.serving.test_app import OPTIONS, Server
+from tests.serving.server import OPTIONS, Server, call
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,10 +23,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def address(model: Path) -> Generator[str]:
-    """A server of the page."""
-    with Server(model, OPTIONS) as port:
-        yield f"http://127.0.0.1:{port}/"
+def address(port: int) -> str:
+    """Where the page is."""
+    return f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +125,19 @@ def test_page_fits_a_phone(address: str, posters: Path) -> None:
         phone.choose_files("#files", posters / "06.jpg")
         phone.until("document.querySelector('article')")
         assert phone.run("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_chance_of_earning_the_budget_back_stands_below_the_bars(
+    chromium: Browser, model: Path, box_office: Path, posters: Path
+) -> None:
+    """With a second model of the box office, its probability of doing well is a sentence of its own."""
+    with Server(model, replace(OPTIONS, also=box_office)) as port:
+        chromium.open(f"http://127.0.0.1:{port}/")
+        chromium.choose_files("#files", posters / "07.jpg")
+        text = chromium.until("document.querySelector('.also')?.textContent")
+        body = (posters / "07.jpg").read_bytes()
+        _, answer, _ = call(port, "/v1/predict?probabilities=true", body, content_type="image/jpeg")
+    also = answer["predictions"][0]["also"]
+    assert also["task"] == "box-office"
+    assert list(also["probabilities"].values()) == list(answer["predictions"][0]["probabilities"].values())
+    assert text == f"Chance of earning its budget back: {100 * also['probabilities']['did well']:.1f} %"

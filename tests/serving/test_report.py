@@ -193,7 +193,7 @@ def test_an_unfinished_run_is_named(tmp_path: Path, place: Path) -> None:
 
 def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
     """The message names the folder and what was expected in it."""
-    with pytest.raises(UnusableInput, match=r"no run\.json and no manifest\.json in it; expected a folder written by"):
+    with pytest.raises(UnusableInput, match=r"no run\.json, study\.json or manifest\.json in it; expected a folder of"):
         write_report(tmp_path, tmp_path / "out.html")
     with pytest.raises(UnusableInput, match=r"gone: no such folder"):
         write_report(tmp_path / "gone", tmp_path / "out.html")

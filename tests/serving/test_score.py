@@ -13,6 +13,7 @@ import pytest
 from crawler.cluster import connected
 from crawler.errors import UnusableInput
 from crawler.shards import SHARD_FOLDER, write_shard
+from crawler.storage import open_store
 from dataloading.prepare import make_preparer
 from serving.cluster import ScoreOptions, score
 from serving.engine import load_card
@@ -30,8 +31,8 @@ FULL = ScoreOptions(rows=RowOptions(probabilities=True))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray() -> Generator[None]:
-    """One local Ray for this module."""
+def ray(bucket: str) -> Generator[None]:
+    """One local Ray for this module, whose workers know the bucket."""
     with connected(2):
         yield
 
@@ -150,6 +151,27 @@ def test_folder_list_and_table_give_the_same_rows(model: Path, posters: Path, tm
     assert found["list"].row(-1, named=True)["reason"] == "missing"
     for kind in ("list", "table"):
         np.testing.assert_allclose(found[kind]["probability"][:60], found["folder"]["probability"], rtol=1e-5)
+
+
+def test_bucket_to_bucket_gives_the_same_bytes(model: Path, archive: Path, tmp_path: Path, bucket: str) -> None:
+    """An archive and predictions in object storage: the files of a local run, once, and refused to another model."""
+    for path in sorted((archive / SHARD_FOLDER).iterdir()):
+        open_store(f"{bucket}/archive/{SHARD_FOLDER}").put_file(path.name, path)
+    out = open_store(f"{bucket}/predictions")
+    report = score(model, f"{bucket}/archive", out.url)
+    assert (report.scored_now, report.posters) == (60, 60)
+    score(model, archive, tmp_path / "out")
+    names = [path.name for path in sorted((tmp_path / "out").glob("*.parquet"))]
+    assert [name for name in out.names() if name.endswith(".parquet")] == names
+    assert [out.read(name) for name in names] == [(tmp_path / "out" / name).read_bytes() for name in names]
+    out.delete(names[1])
+    assert score(model, f"{bucket}/archive", out.url).scored_now == 20
+    with pytest.raises(UnusableInput, match=r"predictions s3://.*of options .*give another output folder"):
+        score(model, f"{bucket}/archive", out.url, FULL)
+    table = tmp_path / "table.parquet"
+    pl.DataFrame({"movie_id": [1], "image": [poster(1)]}).write_parquet(table)
+    open_store(bucket).put_file("table.parquet", table)
+    assert score(model, f"{bucket}/table.parquet", tmp_path / "of-table").labels.keys() <= set(VOCABULARY)
 
 
 def test_manifest_says_what_the_folder_is_of(model: Path, archive: Path, tmp_path: Path) -> None:
