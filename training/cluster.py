@@ -24,6 +24,7 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from crawler.cluster import connected
 from crawler.errors import KeyartError, UnusableInput, WorkFailed
@@ -260,7 +261,7 @@ def _crew(wanted: int | Elastic, batch_size: int) -> tuple[int, dict[str, float]
     """
     deadline = time.monotonic() + ROOM_WAIT_S
     while True:
-        total = ray.cluster_resources()
+        total = _answering() if isinstance(wanted, Elastic) else ray.cluster_resources()
         cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
         room = gpus or cpus
         workers = wanted.fitting(room, batch_size) if isinstance(wanted, Elastic) else wanted
@@ -277,6 +278,28 @@ def _crew(wanted: int | Elastic, batch_size: int) -> tuple[int, dict[str, float]
             )
             raise UnusableInput(msg)
         time.sleep(1)  # a lost node may come back
+
+
+def _answering() -> dict[str, float]:
+    """Add up the resources of the nodes that answer: for a while Ray counts a lost node in."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    ping: Any = ray.remote(num_cpus=0)(lambda: None)
+    asked = {
+        ping.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(): node
+        for node in alive
+    }
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=ROOM_WAIT_S)
+    for one in late:
+        ray.cancel(one, force=True)
+    found: dict[str, float] = {}
+    for one in ready:
+        try:
+            ray.get(one)
+        except RayError:
+            continue  # it was lost in the meantime
+        for name, amount in asked[one]["Resources"].items():
+            found[name] = found.get(name, 0.0) + amount
+    return found
 
 
 def _prepare(folder: RunFolder, manifest: dict[str, Any]) -> None:
