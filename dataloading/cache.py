@@ -80,11 +80,11 @@ class ShardCache:
         folder = options.folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / MARK).exists():
-                if any(folder.iterdir()):
-                    msg = f"cache {folder}: holds other files; expected an empty or new folder in ${FOLDER_VARIABLE}"
-                    raise UnusableInput(msg)
-                (folder / MARK).touch()
+            # In this order: whoever else makes the cache just now writes the mark before anything else.
+            if any(folder.iterdir()) and not (folder / MARK).exists():
+                msg = f"cache {folder}: holds other files; expected an empty or new folder in ${FOLDER_VARIABLE}"
+                raise UnusableInput(msg)
+            (folder / MARK).touch()
         except OSError as error:
             msg = f"cache {folder}: cannot be written ({error.strerror}); choose another folder with ${FOLDER_VARIABLE}"
             raise UnusableInput(msg) from error
