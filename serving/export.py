@@ -105,6 +105,9 @@ def export(run: Path, model: Path, options: ExportOptions = DEFAULT) -> ExportRe
     backend.check_precision(engine, precision)
     checkpoint = run if (run / CARD).exists() else run / BEST
     card = load_card(checkpoint)
+    if card.several_labels:
+        msg = f"run {run}: its task {card.task} gives a poster several labels; expected a task of one label a poster"
+        raise UnusableInput(msg)
     network, outputs = reference.read_network(checkpoint, card.architecture, len(card.vocabulary), card.model_options)
     samples = _samples(run, card, options.calibration)
     draft = EngineCard(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from serving.export import ExportOptions, export
 from serving.parity import BOUNDS, Bound
 from tests.serving.posters import checkpoint_logits
 from training.checkpoint import load_card as load_checkpoint_card
+from training.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +34,15 @@ def test_engine_equals_the_checkpoint(run: Path, images: np.ndarray, kind: str, 
     expected = checkpoint_logits(run, images)
     for size in (7, 1, 3):
         np.testing.assert_allclose(engine.infer(images[:size]), expected[:size], rtol=1e-3, atol=1e-3)
+
+
+def test_a_run_with_several_labels_is_refused(run: Path, tmp_path: Path) -> None:
+    """Its outputs are no shares of one; nothing is written."""
+    card = replace(load_checkpoint_card(run / "checkpoints" / "best"), several_labels=True)
+    save_checkpoint(tmp_path / "run" / "checkpoints" / "best", {}, card)
+    with pytest.raises(UnusableInput, match="gives a poster several labels"):
+        export(tmp_path / "run", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_maps_average_to_the_logits(model: Path, images: np.ndarray) -> None:
