@@ -15,6 +15,7 @@ from PIL import Image
 
 from crawler.records import Failure, Fetched, PosterRecord, PosterRequest, Reason
 from crawler.shards import SHARD_FOLDER, write_shard
+from tests.crawler.conftest import bucket  # noqa: F401 - a fixture of this folder too
 
 if TYPE_CHECKING:
     from collections.abc import Callable

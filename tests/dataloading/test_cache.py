@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
 import threading
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +13,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from crawler.bucket import BucketStore
 from crawler.errors import UnusableInput, WorkFailed
@@ -30,31 +27,11 @@ from dataloading.preprocess import Preprocess
 from dataloading.source import PosterSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from conftest import World
 
 SPEC = Preprocess(size=16)
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """A bucket on a real S3 server on loopback, with its address and credentials in place."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    own = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-    }
-    with mock.patch.dict(os.environ, own):
-        request = urllib.request.Request(f"{own['AWS_ENDPOINT_URL']}/loading", method="PUT")  # noqa: S310  loopback
-        urllib.request.urlopen(request).close()  # noqa: S310
-        yield "s3://loading"
-    server.stop()
 
 
 @dataclass(frozen=True)
