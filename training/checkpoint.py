@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from crawler.disk import sync
 from crawler.errors import UnusableInput
 from dataloading.preprocess import Preprocess
 
@@ -107,7 +108,7 @@ def save_checkpoint(
         if state is not None:
             torch.save(state, temporary / STATE)
         for path in [*temporary.iterdir(), temporary]:
-            _sync(path)
+            sync(path)
         previous = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         if folder.exists():
             folder.rename(previous)
@@ -166,11 +167,3 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     """Read what training needs to go on, or None where the checkpoint has weights alone."""
     path = folder / STATE
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
