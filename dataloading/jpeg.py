@@ -16,6 +16,8 @@ from crawler.records import Reason
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 """What a poster may be encoded as, in Pillow's names."""
+PLAIN_COMPONENTS: Final = (1, 3)
+"""Of the JPEGs that libjpeg-turbo decodes as Pillow does: grey and colour, not CMYK."""
 START: Final = b"\xff\xd8"
 _END: Final = b"\xff\xd9"
 _END_WITHIN: Final = 64

@@ -19,7 +19,7 @@ import numpy as np
 import simplejpeg
 
 from crawler.records import Reason
-from dataloading.jpeg import JpegHeader, has_end, read_header
+from dataloading.jpeg import PLAIN_COMPONENTS, JpegHeader, has_end, read_header
 from dataloading.kernels import SLACK_BYTES, resample, rotate, to_bfloat16, to_bytes
 from dataloading.prepare import FLOAT32_NCHW, LIMIT_SIDE, Layout, Number, Output, Prepared, batch_memory
 from dataloading.preprocess import Draw, Interpolation, Preprocess, draw
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 NEARLY_ALL: Final = 0.9
 """Share of a poster from which on it is decoded whole, which costs a little less a pixel."""
-PLAIN_COMPONENTS: Final = (1, 3)
-"""Of the JPEGs that libjpeg-turbo decodes as Pillow does: grey and colour, not CMYK."""
 
 
 class NativePreparer:

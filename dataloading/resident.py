@@ -18,7 +18,7 @@ import torch
 
 from crawler.errors import UnusableInput
 from crawler.records import Reason
-from dataloading.jpeg import JpegHeader, has_end, read_header, shown_size
+from dataloading.jpeg import PLAIN_COMPONENTS, JpegHeader, has_end, read_header, shown_size
 from dataloading.loader import PosterLoader
 from dataloading.prepare import LIMIT_SIDE
 from dataloading.preprocess import Draw, Interpolation, Preprocess, draw
@@ -74,9 +74,9 @@ class ResidentPosters:
             pixels = torch.empty(int(lengths.sum()), dtype=torch.uint8, device=device)
             for first in range(0, count, CHUNK):
                 rows = [row for row in range(first, min(first + CHUNK, count)) if row not in reasons]
-                host = torch.empty(int(lengths[rows].sum()), dtype=torch.uint8, pin_memory=device.type == "cuda")
                 if not rows:
                     continue
+                host = torch.empty(int(lengths[rows].sum()), dtype=torch.uint8, pin_memory=device.type == "cuda")
                 parts = np.split(host.numpy(), np.cumsum(lengths[rows])[:-1])
                 images = [part.reshape(*shapes[row], 3) for row, part in zip(rows, parts, strict=True)]
                 found = list(pool.map(_decode, pool.map(read, rows), images))
@@ -147,7 +147,7 @@ class ResidentLoader(PosterLoader):
         for place in bad:
             self._quarantine.add(int(rows[place]), self._posters.reasons[int(rows[place])])
             target[place] = 0
-        good = [place for place in range(len(rows)) if place not in set(bad)]
+        good = [place for place, row in enumerate(rows) if int(row) not in self._posters.reasons]
         for begin in range(0, len(good), CHUNK):
             places = good[begin : begin + CHUNK]
             chosen = [int(rows[place]) for place in places]
@@ -171,7 +171,12 @@ def _decode(body: bytes | Reason, pixels: NDArray[np.uint8]) -> Reason | None:
     if isinstance(body, Reason):
         return body
     header = read_header(body)
-    if isinstance(header, JpegHeader) and header.components in {1, 3} and header.orientation == 1 and has_end(body):
+    if (
+        isinstance(header, JpegHeader)
+        and header.components in PLAIN_COMPONENTS
+        and header.orientation == 1
+        and has_end(body)
+    ):
         try:
             simplejpeg.decode_jpeg(body, buffer=pixels.reshape(-1))
         except ValueError:  # damage, perhaps harmless: Pillow decides
